@@ -1,0 +1,218 @@
+//! The calls that are made to a job's own script, and the small ones beside it.
+
+use super::{AgentError, Answer, Exit, Nonce, ScriptCall};
+use crate::ssh::RemotePath;
+
+const JOB_SCRIPT: &str = include_str!("scripts/job.sh");
+const MODELS_SCRIPT: &str = concat!(
+    include_str!("scripts/frame.sh"),
+    include_str!("scripts/login_env.sh"),
+    include_str!("scripts/models.sh")
+);
+const CLEAN_SCRIPT: &str = concat!(
+    include_str!("scripts/frame.sh"),
+    include_str!("scripts/removal.sh"),
+    include_str!("scripts/clean.sh")
+);
+
+/// Makes the calls to the script in one job's directory.
+#[derive(Debug, Clone)]
+pub struct JobCall<'a> {
+    directory: &'a RemotePath,
+}
+
+impl<'a> JobCall<'a> {
+    /// For the job whose directory this is.
+    #[must_use]
+    pub fn new(directory: &'a RemotePath) -> Self {
+        Self { directory }
+    }
+
+    fn verb(&self, verb: &str, argument: &str) -> Result<ScriptCall, AgentError> {
+        let directory = self.directory.as_str();
+        ScriptCall::new(
+            JOB_SCRIPT,
+            &[
+                ("the job's directory", directory),
+                ("verb", verb),
+                ("argument", argument),
+            ],
+        )
+    }
+
+    /// Launches the runner and waits for its start, about 10 s at most; read by
+    /// [`LaunchAnswer`](super::LaunchAnswer). To be repeated only with the same nonce.
+    ///
+    /// # Errors
+    /// [`AgentError::Parameter`] for an overlong directory; so for every call here.
+    pub fn launch(&self, nonce: &Nonce) -> Result<ScriptCall, AgentError> {
+        self.verb("launch", nonce.as_str())
+    }
+
+    /// Asks what is there; read by [`JobStatus`](super::JobStatus).
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn status(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("status", "")
+    }
+
+    /// Takes the claim of a job that was never launched, for ever; read by
+    /// [`Claim::parse_settled`](super::Claim::parse_settled).
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn settle(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("settle", "")
+    }
+
+    /// Exports again for an ended job that has no result; read by [`parse_export`](Self::parse_export). To be repeated
+    /// freely: it waits a minute for another one that is under way.
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn export(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("export", "")
+    }
+
+    /// Deletes the session from the host's agent; read by [`parse_forget`](Self::parse_forget).
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn forget(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("forget", "")
+    }
+
+    /// Removes the job's directory, unless its runner lives; read by [`RemoveAnswer::parse`].
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn remove(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("remove", "")
+    }
+
+    /// Reads the answer to [`export`](Self::export): the new end, or `None` when there is still no result.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`] and [`Exit::parse`], and [`AgentError::ExportBusy`].
+    pub fn parse_export(call: &ScriptCall, stdout: &[u8]) -> Result<Option<Exit>, AgentError> {
+        let answer = call.answer(stdout)?;
+        match answer.text("export").as_deref() {
+            Some("done") => answer
+                .file("exit")
+                .map(|content| Exit::parse(&content))
+                .transpose(),
+            Some("busy") => Err(AgentError::ExportBusy),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads the answer to [`forget`](Self::forget): nothing, or why it failed.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`].
+    pub fn parse_forget(
+        call: &ScriptCall,
+        stdout: &[u8],
+    ) -> Result<Result<(), String>, AgentError> {
+        let answer = call.answer(stdout)?;
+        Ok(done(&answer, "forget"))
+    }
+}
+
+fn done(answer: &Answer, key: &str) -> Result<(), String> {
+    if answer.text("missing").is_some() {
+        return Err("the job's directory is not there".to_owned());
+    }
+    match answer.text(key).as_deref() {
+        Some("done") => Ok(()),
+        other => Err(answer
+            .text("what")
+            .or_else(|| other.map(str::to_owned))
+            .unwrap_or_default()),
+    }
+}
+
+/// The answer to [`JobCall::remove`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoveAnswer {
+    /// The directory is gone, or was not there.
+    Removed,
+    /// The runner lives, or may live on another machine.
+    Alive,
+    /// It could not be removed, and why.
+    Failed(String),
+}
+
+impl RemoveAnswer {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        let answer = call.answer(stdout)?;
+        if answer.text("missing").is_some() {
+            return Ok(Self::Removed);
+        }
+        if answer.text("remove").as_deref() == Some("alive") {
+            return Ok(Self::Alive);
+        }
+        Ok(done(&answer, "remove").map_or_else(Self::Failed, |()| Self::Removed))
+    }
+}
+
+/// The models that a host's agent knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Models {
+    /// Each as `PROVIDER/MODEL`.
+    pub names: Vec<String>,
+}
+
+impl Models {
+    /// Builds the call: `opencode models` in the login environment; `directory` is the one that the check's probe made.
+    ///
+    /// # Errors
+    /// [`AgentError::Parameter`] for an overlong path.
+    pub fn call(opencode: &RemotePath, directory: &RemotePath) -> Result<ScriptCall, AgentError> {
+        let parameters = [
+            ("the path of opencode", opencode.as_str()),
+            ("the check's directory", directory.as_str()),
+        ];
+        ScriptCall::new(MODELS_SCRIPT, &parameters)
+    }
+
+    /// Reads the answer; an empty list when the agent failed.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        Ok(Self {
+            names: call.answer(stdout)?.texts("model").collect(),
+        })
+    }
+}
+
+/// Removes the directory that a check's probe made.
+#[derive(Debug)]
+pub struct CheckCleanup;
+
+impl CheckCleanup {
+    /// Builds the call; anything but a check's directory is left alone by the script.
+    ///
+    /// # Errors
+    /// [`AgentError::Parameter`] for an overlong path.
+    pub fn call(directory: &RemotePath) -> Result<ScriptCall, AgentError> {
+        ScriptCall::new(
+            CLEAN_SCRIPT,
+            &[("the check's directory", directory.as_str())],
+        )
+    }
+
+    /// Reads the answer: whether it is gone.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<bool, AgentError> {
+        Ok(call.answer(stdout)?.text("removed").is_some())
+    }
+}

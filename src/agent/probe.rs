@@ -1,0 +1,326 @@
+//! The first question to a host: what it is, what it has, and where the job's files go.
+//!
+//! The main type is [`Probe`]. The invariant: every path in it is absolute and was resolved on the host, once.
+
+use super::script::check_parameter;
+use super::{AgentError, Answer, ScriptCall};
+use crate::ssh::RemotePath;
+
+const PROBE_SCRIPT: &str = concat!(
+    include_str!("scripts/frame.sh"),
+    include_str!("scripts/login_env.sh"),
+    include_str!("scripts/identity.sh"),
+    include_str!("scripts/probe.sh")
+);
+
+/// What a probe makes a directory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeFor<'a> {
+    /// A job: `STATE/handover/jobs/ID` is made, and must not be there yet.
+    Job(&'a str),
+    /// A check: a directory of its own is made, to be removed by [`CheckCleanup`](super::CheckCleanup).
+    Check,
+    /// Nothing: no directory is made.
+    Nothing,
+}
+
+/// The question.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeRequest<'a> {
+    /// What the directory is for.
+    pub purpose: ProbeFor<'a>,
+    /// The configured state directory; may start with `~/`.
+    pub state_dir: Option<&'a str>,
+    /// The configured path of opencode; may start with `~/`.
+    pub opencode: Option<&'a str>,
+    /// The work directory as it was given; may start with `~/`. Without one it is the home.
+    pub work_dir: Option<&'a str>,
+}
+
+impl ProbeRequest<'_> {
+    /// Builds the call to be made.
+    ///
+    /// # Errors
+    /// [`AgentError::Parameter`] when a value holds a control character, a `..`, or is another user's home (`~name`).
+    pub fn call(&self) -> Result<ScriptCall, AgentError> {
+        let (mode, job) = match self.purpose {
+            ProbeFor::Job(id) => ("job", check_job_id(id)?),
+            ProbeFor::Check => ("check", ""),
+            ProbeFor::Nothing => ("", ""),
+        };
+        let state = check_configured_path("the state directory", self.state_dir)?;
+        let opencode = check_configured_path("the path of opencode", self.opencode)?;
+        let work = check_configured_path("the work directory", self.work_dir)?;
+        ScriptCall::new(
+            PROBE_SCRIPT,
+            &[
+                ("mode", mode),
+                ("the job id", job),
+                ("the state directory", state),
+                ("the path of opencode", opencode),
+                ("the work directory", work),
+            ],
+        )
+    }
+}
+
+/// Job ids are ours; one that could be a path or an option is refused.
+pub(super) fn check_job_id(id: &str) -> Result<&str, AgentError> {
+    let plain = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-';
+    if id.is_empty() || id.len() > 64 || id.starts_with('-') || !id.bytes().all(plain) {
+        let value = id.chars().take(80).collect();
+        return Err(AgentError::Parameter {
+            what: "the job id",
+            value,
+            reason: "it is not one of ours",
+        });
+    }
+    Ok(id)
+}
+
+fn check_configured_path<'a>(
+    what: &'static str,
+    path: Option<&'a str>,
+) -> Result<&'a str, AgentError> {
+    let path = path.unwrap_or_default();
+    check_parameter(what, path)?;
+    let refused = |reason| AgentError::Parameter {
+        what,
+        value: path.chars().take(80).collect(),
+        reason,
+    };
+    if path.split('/').any(|part| part == "..") {
+        return Err(refused("it holds '..'"));
+    }
+    if path.starts_with('~') && path != "~" && !path.starts_with("~/") {
+        return Err(refused("only the own home can be meant with '~'"));
+    }
+    Ok(path)
+}
+
+/// A host's clock at the moment when the probe's script began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// Milliseconds since 1970.
+    pub ms: u64,
+    /// Whether the milliseconds are real; else they are zero and the clock is up to a second further.
+    pub precise: bool,
+}
+
+/// The directory that a probe made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobDirectory {
+    /// Where it is.
+    pub path: RemotePath,
+    /// Whether this probe made it; an earlier one of the same job may have.
+    pub is_new: bool,
+    /// Free space there, in KiB; `None` when the host could not say.
+    pub free_kib: Option<u64>,
+}
+
+/// What is at the work directory's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkDirectory {
+    /// A directory.
+    Present,
+    /// Nothing: the runner makes it.
+    Missing,
+    /// Something else.
+    NotADirectory,
+}
+
+/// What a host answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The system's name as `uname -s` gives it: `Linux`, `Darwin`, ...
+    pub os: String,
+    /// The machine's architecture as `uname -m` gives it.
+    pub arch: String,
+    /// The machine's own name.
+    pub hostname: String,
+    /// The user that the connection is for.
+    pub user: String,
+    /// The user's home.
+    pub home: RemotePath,
+    /// The login shell; may be empty.
+    pub shell: String,
+    /// What identifies the machine: its machine id, else `name:` and its name.
+    pub machine: String,
+    /// What identifies this boot of it; may be empty.
+    pub boot: String,
+    /// Its clock.
+    pub clock: Clock,
+    /// `STATE/handover`.
+    pub state: RemotePath,
+    /// The directory that was made, or why none could be; `None` when none was asked for.
+    pub directory: Option<Result<JobDirectory, String>>,
+    /// The work directory, absolute.
+    pub work_dir: RemotePath,
+    /// What is there.
+    pub work_dir_is: WorkDirectory,
+    /// The agent's program.
+    pub opencode: Option<RemotePath>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Why it did not tell its version.
+    pub version_error: Option<String>,
+    /// Where the agent was looked for, in order, up to where it was found.
+    pub tried: Vec<String>,
+    /// Where the agent keeps its database.
+    pub data_dir: Option<RemotePath>,
+    /// The inode of that directory; `None` when it is not there.
+    pub data_inode: Option<u64>,
+    /// Why the login environment could not be captured; `None` when it was.
+    pub login_env_error: Option<String>,
+    /// Whether the host ends a user's processes at logout; `None` when it did not say.
+    pub kills_at_logout: Option<bool>,
+    /// Whether the runner can be detached with `setsid` or `nohup`.
+    pub can_detach: bool,
+    /// Whether there is a tool that computes SHA-256.
+    pub has_sha256: bool,
+    /// Text that the probe wrote to `visible` in the directory: SFTP must read the same there.
+    pub visible: String,
+}
+
+impl Probe {
+    /// Reads the answer to a probe's call.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`], and [`AgentError::AnswerField`] when a field is missing or unusable.
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        let answer = call.answer(stdout)?;
+        let path = |key: &str| {
+            answer.path(key)?.ok_or_else(|| AgentError::AnswerField {
+                field: key.to_owned(),
+            })
+        };
+        let tools: Vec<String> = answer.texts("tool").collect();
+        Ok(Self {
+            os: answer.required("os")?,
+            arch: answer.required("arch")?,
+            hostname: answer.required("hostname")?,
+            user: answer.required("user")?,
+            home: path("home")?,
+            shell: answer.text("shell").unwrap_or_default(),
+            machine: answer.required("machine")?,
+            boot: answer.text("boot").unwrap_or_default(),
+            clock: Clock {
+                ms: answer
+                    .number("clock_ms")
+                    .ok_or_else(|| AgentError::AnswerField {
+                        field: "clock_ms".to_owned(),
+                    })?,
+                precise: answer.text("clock_precise").as_deref() == Some("yes"),
+            },
+            state: path("state")?,
+            directory: directory(&answer)?,
+            work_dir: path("workdir")?,
+            work_dir_is: match answer.text("workdir_exists").as_deref() {
+                Some("yes") => WorkDirectory::Present,
+                Some("other") => WorkDirectory::NotADirectory,
+                _ => WorkDirectory::Missing,
+            },
+            opencode: answer.path("opencode")?,
+            version: answer.text("version").filter(|version| !version.is_empty()),
+            version_error: answer.text("version_error"),
+            tried: answer
+                .texts("tried")
+                .filter(|place| !place.is_empty())
+                .take(64)
+                .collect(),
+            data_dir: answer.path("data").ok().flatten(),
+            data_inode: answer.number("data_inode"),
+            login_env_error: answer.text("login_env").filter(|said| said != "ok"),
+            kills_at_logout: match answer.text("kills_at_logout").as_deref() {
+                Some("yes") => Some(true),
+                Some("no") => Some(false),
+                _ => None,
+            },
+            can_detach: tools.iter().any(|tool| tool == "setsid" || tool == "nohup"),
+            has_sha256: answer.text("sha256").is_some(),
+            visible: call.nonce().as_str().to_owned(),
+        })
+    }
+}
+
+fn directory(answer: &Answer) -> Result<Option<Result<JobDirectory, String>>, AgentError> {
+    if let Some(reason) = answer.text("directory_error") {
+        return Ok(Some(Err(reason)));
+    }
+    let Some(path) = answer.path("directory")? else {
+        return Ok(None);
+    };
+    Ok(Some(Ok(JobDirectory {
+        path,
+        is_new: answer.text("directory_new").as_deref() == Some("yes"),
+        free_kib: answer.number("free_kib"),
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request() -> ProbeRequest<'static> {
+        ProbeRequest {
+            purpose: ProbeFor::Nothing,
+            state_dir: None,
+            opencode: None,
+            work_dir: None,
+        }
+    }
+
+    #[test]
+    fn hostile_parameters_are_refused_before_anything_is_sent() {
+        for bad in ["a\nb", "../x", "/a/../b", "~root/x", "\u{7f}"] {
+            assert!(
+                ProbeRequest {
+                    work_dir: Some(bad),
+                    ..request()
+                }
+                .call()
+                .is_err(),
+                "{bad:?} was accepted"
+            );
+        }
+        for bad in ["", "-x", "../x", "a b", "J"] {
+            assert!(
+                ProbeRequest {
+                    purpose: ProbeFor::Job(bad),
+                    ..request()
+                }
+                .call()
+                .is_err(),
+                "{bad:?} was accepted"
+            );
+        }
+        assert!(
+            ProbeRequest {
+                work_dir: Some("~/a b/$(touch x)'\"ü"),
+                ..request()
+            }
+            .call()
+            .is_ok()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_parser_panic(fields in proptest::collection::vec(("(os|arch|hostname|user|home|machine|clock_ms|state|workdir|directory|opencode|data_inode|free_kib|tried|[a-z]{1,9})", proptest::collection::vec(any::<u8>(), 0..60)), 0..40)) {
+            let call = request().call().unwrap();
+            let mut bytes = format!("{} begin\n", call.nonce()).into_bytes();
+            for (key, value) in fields {
+                bytes.extend_from_slice(format!("{} {key}=", call.nonce()).as_bytes());
+                bytes.extend_from_slice(&value);
+                bytes.push(b'\n');
+            }
+            bytes.extend_from_slice(format!("{} end\n", call.nonce()).as_bytes());
+            if let Ok(probe) = Probe::parse(&call, &bytes) {
+                prop_assert!(probe.home.as_str().starts_with('/'));
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One run of a local program: no shell, a deadline, bounded output.
+//!
+//! The invariant: the program is in a process group of its own, so that Ctrl-C at the terminal reaches only us, and
+//! the whole group ends when we give it up.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+use super::AgentError;
+use super::script::tail;
+
+/// Characters of a program's error output that go into a message.
+const SAID_LIMIT: usize = 600;
+/// Bytes of error output that are kept.
+const STDERR_LIMIT: usize = 64 << 10;
+
+/// How one run ended.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    /// The end of the error output, fit for a message.
+    pub(super) said: String,
+}
+
+impl Ended {
+    /// The error of a run that was to end with 0.
+    pub(super) fn failed(self, command: &'static str) -> AgentError {
+        AgentError::LocalFailed {
+            command,
+            status: self.status.to_string(),
+            said: self.said,
+        }
+    }
+}
+
+/// Runs `program` in `directory` with its output into `stdout`, always a regular file: what opencode writes into a pipe
+/// can be cut when it ends. The process and what it started are ended when the future is dropped or the deadline passes.
+pub(super) async fn run(
+    program: &Path,
+    arguments: &[OsString],
+    directory: Option<&Path>,
+    stdout: File,
+    command: &'static str,
+    limit: Duration,
+) -> Result<Ended, AgentError> {
+    check_arguments(program, arguments)?;
+    let mut process = Command::new(program);
+    process
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    own_group(&mut process);
+    if let Some(directory) = directory {
+        // The system would blame the program for it.
+        if !directory.is_dir() {
+            return Err(AgentError::LocalDirectory {
+                path: directory.to_owned(),
+            });
+        }
+        process.current_dir(directory);
+    }
+    let start_error = |source| AgentError::LocalStart {
+        program: program.to_owned(),
+        source,
+    };
+    let mut group = Group(process.spawn().map_err(start_error)?);
+    let child = &mut group.0;
+    let mut stderr = child.stderr.take();
+    let work = async {
+        let mut kept = Vec::new();
+        let mut chunk = [0_u8; 8192];
+        if let Some(stderr) = &mut stderr {
+            loop {
+                // A grandchild may keep the pipe open: the program's own end is what counts.
+                let count = tokio::select! {
+                    read = stderr.read(&mut chunk) => read.unwrap_or(0),
+                    _ = child.wait() => 0,
+                };
+                if count == 0 {
+                    break;
+                }
+                kept.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                let surplus = kept.len().saturating_sub(STDERR_LIMIT);
+                kept.drain(..surplus);
+            }
+        }
+        let status = child.wait().await?;
+        if let Some(stderr) = &mut stderr {
+            // What was in the pipe when it ended.
+            while let Ok(Ok(count @ 1..)) =
+                tokio::time::timeout(Duration::from_millis(20), stderr.read(&mut chunk)).await
+            {
+                kept.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                if kept.len() > STDERR_LIMIT {
+                    break;
+                }
+            }
+        }
+        Ok::<_, std::io::Error>(Ended {
+            status,
+            said: tail(&kept, SAID_LIMIT),
+        })
+    };
+    match tokio::time::timeout(limit, work).await {
+        Ok(ended) => ended.map_err(start_error),
+        Err(_) => Err(AgentError::LocalTimeout { command, limit }),
+    }
+}
+
+/// A running program with all that it started: opencode as npm installs it is a wrapper around the one that works.
+struct Group(Child);
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A program that was waited for has no id any more, and its number may be a stranger's by now.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(id) = id.and_then(rustix::process::Pid::from_raw) {
+            // Gone already is as well.
+            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The terminal sends Ctrl-C to every process of its foreground group; an import that it ended would be half an import.
+#[cfg(unix)]
+fn own_group(process: &mut Command) {
+    process.process_group(0);
+}
+
+#[cfg(windows)]
+fn own_group(process: &mut Command) {
+    /// `CREATE_NEW_PROCESS_GROUP` of `CreateProcessW`.
+    const NEW_PROCESS_GROUP: u32 = 0x200;
+    process.creation_flags(NEW_PROCESS_GROUP);
+}
+
+#[cfg(not(any(unix, windows)))]
+fn own_group(_process: &mut Command) {}
+
+/// A `.cmd` or `.bat` is run by the Windows command interpreter, which acts on characters in its arguments.
+fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
+    let script = program.extension().is_some_and(|extension| {
+        extension.eq_ignore_ascii_case("cmd") || extension.eq_ignore_ascii_case("bat")
+    });
+    if !script {
+        return Ok(());
+    }
+    for argument in arguments {
+        let text = argument.to_str();
+        let acted_upon = |c: char| c.is_control() || "%!^&|<>\"".contains(c);
+        if text.is_none_or(|text| text.contains(acted_upon)) {
+            return Err(AgentError::UnsafeArgument {
+                argument: argument.to_string_lossy().chars().take(200).collect(),
+                program: program.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_script_gets_no_argument_that_it_would_act_upon() {
+        let check = |program: &str, argument: &str| {
+            check_arguments(Path::new(program), &[argument.into()]).is_ok()
+        };
+        assert!(check("opencode.CMD", "ses_1a"));
+        assert!(check("opencode", "a&b"));
+        for bad in ["a&b", "%PATH%", "a\"b", "a|b", "a^b", "a\nb"] {
+            assert!(!check("opencode.cmd", bad), "{bad:?} was passed on");
+        }
+    }
+
+    #[cfg(unix)]
+    async fn run_sh(script: &str, directory: Option<&Path>) -> (Result<Ended, AgentError>, String) {
+        use std::io::{Read, Seek};
+        let mut file = tempfile::tempfile().unwrap();
+        let arguments = ["-c".into(), script.into()];
+        let ended = run(
+            Path::new("/bin/sh"),
+            &arguments,
+            directory,
+            file.try_clone().unwrap(),
+            "test",
+            Duration::from_secs(60),
+        )
+        .await;
+        let mut said = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut said).unwrap();
+        (ended, said)
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn ctrl_c_at_the_terminal_does_not_reach_the_program() {
+        let (ended, said) = run_sh("echo $$; ps -o pgid= -p $$", None).await;
+        assert!(ended.unwrap().status.success());
+        let ids: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(ids.len(), 2, "{said}");
+        assert_eq!(ids[0], ids[1], "it leads a group of its own");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_program_that_is_given_up_ends_with_all_that_it_started() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().to_owned();
+        let work = tokio::spawn(async move {
+            run_sh(
+                "sleep 300 & echo $! >part; mv part child; wait",
+                Some(&directory),
+            )
+            .await
+        });
+        let wait = |what: &'static str, done: &dyn Fn() -> bool| {
+            let end = std::time::Instant::now() + Duration::from_secs(30);
+            while !done() {
+                assert!(std::time::Instant::now() < end, "{what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let file = root.path().join("child");
+        while !file.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let child = std::fs::read_to_string(file).unwrap();
+        work.abort();
+        assert!(work.await.err().unwrap().is_cancelled());
+        wait("its child lives on", &|| {
+            let output = std::process::Command::new("ps")
+                .args(["-o", "stat=", "-p", child.trim()])
+                .output()
+                .unwrap();
+            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            state.is_empty() || state.starts_with('Z')
+        });
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_directory_that_is_gone_is_named_and_not_the_program() {
+        let (ended, _) = run_sh("true", Some(Path::new("/nowhere/project"))).await;
+        let error = ended.err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "the directory /nowhere/project is not there"
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Moves a coding agent's live session to another machine over SSH, lets it go on there, and brings it back.
+#[derive(Debug, Parser)]
+#[command(name = "handover", version, propagate_version = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Say more on stderr: -v for steps and decisions, -vv for everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0 done                       6 authentication failed
+  1 other error                7 the host is not ready (see 'handover check')
+  2 usage                      8 conflict: live job, or the session changed here
+  3 configuration              9 the job failed on the host
+  4 host not reached or lost  10 detached: the job goes on
+  5 host key                  11 a session document was refused
+                              12 the local agent failed
+                             130 interrupted before anything was launched";
+
+/// In which form a verb answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Words and tables.
+    Person,
+    /// JSON for a program of the user's.
+    Json,
+    /// JSON with nothing in it that a model may not see.
+    Model,
+}
+
+impl Form {
+    pub(crate) fn of(json: bool, for_model: bool) -> Self {
+        match (json, for_model) {
+            (_, true) => Self::Model,
+            (true, false) => Self::Json,
+            (false, false) => Self::Person,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Hand a session over to a host.
+    Send(Box<SendArgs>),
+    /// Bring a job's session back: wait for it, import it here.
+    Collect(CollectArgs),
+    /// List the jobs that this machine has sent.
+    Jobs(JobsArgs),
+    /// List the configured hosts.
+    Hosts(HostsArgs),
+    /// Look at a host's key, and trust it after a yes.
+    Trust(TrustArgs),
+    /// Examine a host: connection, shell, files, clock, opencode.
+    Check(CheckArgs),
+    /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
+    Demo(DemoArgs),
+    /// Put the tool remote_login into opencode, or take it out.
+    Plugin(PluginArgs),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one a command, into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory, which must exist.
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// The host's name, as 'handover hosts' lists it.
+    pub(crate) host: String,
+    /// The session; without it the newest one of the current directory.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Wait for the agent and bring the session back.
+    #[arg(long, conflicts_with = "one_way")]
+    pub(crate) round_trip: bool,
+    /// Return once the agent runs on the host (the default).
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    /// The work directory on the host; '~' is the home there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// What the agent is told besides finishing its task.
+    #[arg(long, value_name = "TEXT", conflicts_with = "message_file")]
+    pub(crate) message: Option<String>,
+    /// The same from a file; '-' is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) message_file: Option<PathBuf>,
+    /// The agent to use on the host.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// The model to use on the host, provider/model.
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<String>,
+    /// For a tool that runs this: standard input is one line of JSON, `{"id", "arguments"}` of the call, and its
+    /// end detaches. The call's `message` is the message.
+    #[arg(long, hide = true, conflicts_with_all = ["message", "message_file"])]
+    pub(crate) tool_call: bool,
+    #[command(flatten)]
+    pub(crate) waiting: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) waiting: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Stop waiting after this time ('30s', '2h'); the job goes on.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Delete the session from the host's agent after its return.
+    #[arg(long)]
+    pub(crate) forget: bool,
+    /// Bring the session back even when it got new messages here meanwhile.
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Print one JSON event a line, the result last.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+impl WaitArgs {
+    pub(crate) fn form(&self) -> Form {
+        Form::of(self.json, self.for_model)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    /// All that ever were, not only live ones and those with a result to collect.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only this session's.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Print one JSON array, newest first.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsArgs {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print one JSON document with the hosts' names alone.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginArgs {
+    #[command(subcommand)]
+    pub(crate) action: PluginAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginAction {
+    /// Write the plugin into opencode's configuration directory.
+    Install {
+        /// Into the .opencode of the current directory instead.
+        #[arg(long)]
+        project: bool,
+    },
+    /// Remove the plugin; a file that is not ours is left.
+    Uninstall {
+        /// From the .opencode of the current directory instead.
+        #[arg(long)]
+        project: bool,
+    },
+    /// Print the plugin as it would be written.
+    Print,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// The host's name.
+    pub(crate) host: String,
+    /// Trust the key without a question.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Trust the key only if it has this fingerprint (SHA256:...), without a question.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) fingerprint: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The host's name.
+    pub(crate) host: String,
+    /// A model that must be there, provider/model; without it the host's configured one.
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON event a line, the result last.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_dash_is_the_newest_job() {
+        let cli = Cli::try_parse_from(["handover", "collect", "-"]).unwrap();
+        assert!(matches!(cli.command, Command::Collect(CollectArgs { job, .. }) if job == "-"));
+    }
+
+    #[test]
+    fn the_two_modes_exclude_each_other() {
+        assert!(
+            Cli::try_parse_from(["handover", "send", "box", "--one-way", "--round-trip"]).is_err()
+        );
+    }
+}

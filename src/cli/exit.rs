@@ -1,0 +1,438 @@
+//! One table: what every error is called, what helps, and the exit code.
+
+use serde::Serialize;
+
+use crate::handoff::{Failure, HandoffError};
+use crate::hosts::HostsError;
+use crate::job::StoreError;
+use crate::ssh::SshError;
+
+pub(crate) const DONE: u8 = 0;
+pub(crate) const OTHER: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const CONFIGURATION: u8 = 3;
+pub(crate) const UNREACHABLE: u8 = 4;
+pub(crate) const HOST_KEY: u8 = 5;
+pub(crate) const AUTHENTICATION: u8 = 6;
+pub(crate) const NOT_READY: u8 = 7;
+pub(crate) const CONFLICT: u8 = 8;
+pub(crate) const JOB_FAILED: u8 = 9;
+pub(crate) const DETACHED: u8 = 10;
+pub(crate) const DOCUMENT: u8 = 11;
+pub(crate) const LOCAL_AGENT: u8 = 12;
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// An error's name for programs, its exit code, and what helps.
+pub(crate) struct Described {
+    pub(crate) kind: &'static str,
+    pub(crate) code: u8,
+    pub(crate) hint: Option<String>,
+}
+
+/// The error as `--json` prints it.
+#[derive(Serialize)]
+pub(crate) struct ErrorDocument {
+    error: ErrorBody,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+}
+
+pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
+    let described = describe(&failure.error);
+    worded_document(failure, with_causes(&failure.error), described.hint)
+}
+
+/// The error in other words than its own.
+pub(crate) fn worded_document(
+    failure: &Failure,
+    message: String,
+    hint: Option<String>,
+) -> ErrorDocument {
+    ErrorDocument {
+        error: ErrorBody {
+            kind: describe(&failure.error).kind,
+            message,
+            hint,
+            job: failure.job.as_ref().map(ToString::to_string),
+        },
+    }
+}
+
+/// An error of no known kind.
+pub(crate) fn other_document(message: String) -> ErrorDocument {
+    ErrorDocument {
+        error: ErrorBody {
+            kind: "other",
+            message,
+            hint: None,
+            job: None,
+        },
+    }
+}
+
+/// What clap would say of a bad value, for values that are checked after it.
+pub(crate) fn usage_document(message: String) -> ErrorDocument {
+    ErrorDocument {
+        error: ErrorBody {
+            kind: "usage",
+            message,
+            hint: None,
+            job: None,
+        },
+    }
+}
+
+/// What clap says of a mistake, without the usage that follows it.
+pub(crate) fn clap_words(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let words = text.split("\n\nUsage:").next().unwrap_or_default();
+    words
+        .strip_prefix("error: ")
+        .unwrap_or(words)
+        .trim()
+        .to_owned()
+}
+
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Lines that only a person sees: the end of the agent's error output.
+pub(crate) fn details(error: &HandoffError) -> Vec<String> {
+    match error {
+        HandoffError::Remote { tail, .. } | HandoffError::NothingNew { tail, .. }
+            if !tail.is_empty() =>
+        {
+            std::iter::once("the end of the agent's error output:".to_owned())
+                .chain(tail.lines().map(|line| format!("| {line}")))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn describe(error: &HandoffError) -> Described {
+    let entry = |kind, code, hint: Option<&str>| Described {
+        kind,
+        code,
+        hint: hint.map(ToOwned::to_owned),
+    };
+    match error {
+        HandoffError::Hosts(error) => hosts(error),
+        HandoffError::Ssh(error) => ssh(error),
+        HandoffError::Store(error) => store(error),
+        HandoffError::Document(_) => entry(
+            "document",
+            DOCUMENT,
+            Some("nothing was imported; the document is not what an agent's export must be"),
+        ),
+        HandoffError::Agent(error) => agent(error),
+        HandoffError::LocalFile { .. } => entry("local_file", OTHER, None),
+        HandoffError::LocalUser { host, .. } => Described {
+            kind: "configuration",
+            code: CONFIGURATION,
+            hint: Some(format!("set user of host {host} in hosts.toml")),
+        },
+        HandoffError::NoSession { .. } => entry(
+            "no_session",
+            USAGE,
+            Some(
+                "name one with --session, or go to the directory that it belongs to ('opencode session list')",
+            ),
+        ),
+        HandoffError::SameMachine { .. } => entry(
+            "same_machine",
+            NOT_READY,
+            Some("choose another machine, or another account with its own home"),
+        ),
+        HandoffError::AgentMissing { .. } => entry(
+            "agent_missing",
+            NOT_READY,
+            Some("install opencode there, or set opencode of the host to its path"),
+        ),
+        HandoffError::AgentBroken { .. } => entry(
+            "agent_broken",
+            NOT_READY,
+            Some("run that program on the host by hand, and reinstall it"),
+        ),
+        HandoffError::WorkDirectory { .. } => {
+            entry("work_directory", NOT_READY, Some("choose another --dir"))
+        }
+        HandoffError::Reverted { .. } => entry(
+            "reverted",
+            CONFLICT,
+            Some("send a message in the session, or /redo, and hand it over then"),
+        ),
+        HandoffError::WrongSession { .. } => entry("document", DOCUMENT, None),
+        HandoffError::Incomplete { .. } => entry("incomplete", UNREACHABLE, Some("send it again")),
+        HandoffError::StateDirectory { .. } => entry(
+            "state_directory",
+            NOT_READY,
+            Some("set state_dir of the host to a directory that can be written"),
+        ),
+        HandoffError::DiskFull { .. } => entry(
+            "disk_full",
+            NOT_READY,
+            Some("make room there, or set state_dir of the host to another disk"),
+        ),
+        HandoffError::Clock { .. } => entry(
+            "clock",
+            NOT_READY,
+            Some("synchronise both clocks (NTP), then try again"),
+        ),
+        HandoffError::ClosedBeforeLaunch { .. } => {
+            entry("closed", CONFLICT, Some("hand the session over again"))
+        }
+        HandoffError::NeverStarted { job, .. } => Described {
+            kind: "never_started",
+            code: JOB_FAILED,
+            hint: Some(format!(
+                "look at runner.log in the job's directory; then: handover collect {job}"
+            )),
+        },
+        HandoffError::Remote { result: false, .. } => entry(
+            "remote_failed",
+            JOB_FAILED,
+            Some("mend the cause on the host and hand the session over again"),
+        ),
+        HandoffError::Remote { .. } => entry(
+            "remote_failed",
+            JOB_FAILED,
+            Some("'handover collect' brings back what there is"),
+        ),
+        HandoffError::Vanished { .. } => entry(
+            "vanished",
+            JOB_FAILED,
+            Some("what the agent had done is in its database on the host"),
+        ),
+        HandoffError::NothingNew { .. } => entry(
+            "nothing_new",
+            JOB_FAILED,
+            Some(
+                "is the model available there? 'handover check HOST --model PROVIDER/MODEL' looks",
+            ),
+        ),
+        HandoffError::ResultMismatch { .. } => entry(
+            "result_mismatch",
+            DOCUMENT,
+            Some("nothing was imported; the result is still on the host"),
+        ),
+        HandoffError::Diverged { .. } => entry(
+            "diverged",
+            CONFLICT,
+            Some("nothing was changed; --merge keeps the messages of both sides, ordered by time"),
+        ),
+        HandoffError::NotVerified { .. } => entry(
+            "not_verified",
+            LOCAL_AGENT,
+            Some("the result is still on the host: collect it again"),
+        ),
+        HandoffError::FingerprintMismatch { .. } => entry(
+            "fingerprint_mismatch",
+            HOST_KEY,
+            Some("nothing was written; somebody may be in between"),
+        ),
+        HandoffError::JobBusy { .. } => entry(
+            "job_busy",
+            CONFLICT,
+            Some("it brings the session back; end it (Ctrl-C detaches) to collect the job here"),
+        ),
+        HandoffError::AlreadyCollected { .. } => entry("already_collected", CONFLICT, None),
+        HandoffError::CalledOff => entry("called_off", INTERRUPTED, None),
+        HandoffError::Unreachable { .. } => entry(
+            "unreachable",
+            UNREACHABLE,
+            Some("what was launched goes on: 'handover collect' when the link is back"),
+        ),
+        _ => entry("other", OTHER, None),
+    }
+}
+
+fn hosts(error: &HostsError) -> Described {
+    let kind = match error {
+        HostsError::UnknownHost { .. } => "unknown_host",
+        HostsError::NotYet { .. } => "not_yet",
+        HostsError::Parse { .. } | HostsError::Read { .. } => "hosts_file",
+        _ => "configuration",
+    };
+    let hint = match error {
+        HostsError::UnknownHost { .. } => {
+            Some("'handover hosts' lists what is configured".to_owned())
+        }
+        _ => None,
+    };
+    Described {
+        kind,
+        code: CONFIGURATION,
+        hint,
+    }
+}
+
+fn ssh(error: &SshError) -> Described {
+    let entry = |kind, code, hint: Option<String>| Described { kind, code, hint };
+    match error {
+        SshError::HostKeyUnknown { host, .. } => entry(
+            "host_key_unknown",
+            HOST_KEY,
+            Some(format!(
+                "compare the fingerprint with the host's own, then: handover trust {host}"
+            )),
+        ),
+        SshError::HostKeyChanged { file, line, .. } => entry(
+            "host_key_changed",
+            HOST_KEY,
+            Some(format!(
+                "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
+                file.display()
+            )),
+        ),
+        SshError::HostKeyRevoked { .. } => entry(
+            "host_key_revoked",
+            HOST_KEY,
+            Some("whoever marked the key as revoked did so because it is known to others: ask them, and do not connect".to_owned()),
+        ),
+        SshError::KnownHosts { .. } => entry(
+            "known_hosts",
+            HOST_KEY,
+            Some("make the file readable".to_owned()),
+        ),
+        SshError::AuthFailed { host, .. } => entry(
+            "authentication",
+            AUTHENTICATION,
+            Some(format!(
+                "put a public key into the host's authorized_keys, or set identity_file of {host}"
+            )),
+        ),
+        SshError::KeyEncrypted { path, .. } => entry(
+            "key_encrypted",
+            AUTHENTICATION,
+            Some(format!(
+                "load it into ssh-agent ('ssh-add {}'), or run this at a terminal",
+                path.display()
+            )),
+        ),
+        SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::Resolve { .. } => entry(
+            "unresolved",
+            UNREACHABLE,
+            Some("check the address in the hosts file".to_owned()),
+        ),
+        SshError::Refused { .. } => entry(
+            "refused",
+            UNREACHABLE,
+            Some("is sshd running there, on that port?".to_owned()),
+        ),
+        SshError::TimedOut { .. } => entry(
+            "timed_out",
+            UNREACHABLE,
+            Some("check the network and the address".to_owned()),
+        ),
+        SshError::ExecRefused { .. } => entry(
+            "shell",
+            NOT_READY,
+            Some("the account must be allowed to run commands".to_owned()),
+        ),
+        SshError::NoSpace { .. } => {
+            entry("disk_full", NOT_READY, Some("make room there".to_owned()))
+        }
+        SshError::PermissionDenied { .. }
+        | SshError::NotFound { .. }
+        | SshError::AlreadyExists { .. }
+        | SshError::TooLarge { .. }
+        | SshError::Remote { .. } => entry("remote_file", JOB_FAILED, None),
+        SshError::Local { .. } => entry("local_file", OTHER, None),
+        _ => entry("unreachable", UNREACHABLE, None),
+    }
+}
+
+fn store(error: &StoreError) -> Described {
+    match error {
+        StoreError::SessionBusy { job, .. } => Described {
+            kind: "session_busy",
+            code: CONFLICT,
+            hint: Some(format!(
+                "bring that job back, or close it: handover collect {job}"
+            )),
+        },
+        StoreError::NoSuchJob { .. } | StoreError::Ambiguous { .. } => Described {
+            kind: "no_such_job",
+            code: USAGE,
+            hint: Some("'handover jobs --all' lists them".to_owned()),
+        },
+        other => Described {
+            kind: "store",
+            code: OTHER,
+            hint: store_hint(other).map(ToOwned::to_owned),
+        },
+    }
+}
+
+fn store_hint(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Busy { .. } => Some("another handover is at work: try again in a moment"),
+        StoreError::Newer { .. } => {
+            Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
+        }
+        StoreError::Damaged { .. } => Some(
+            "put the store's file aside and a new one is made; what was sent goes on and stays on its hosts",
+        ),
+        StoreError::Create { .. } | StoreError::Database { .. } => {
+            Some("is the disk full, or the state directory not writable?")
+        }
+        _ => None,
+    }
+}
+
+fn agent(error: &crate::agent::AgentError) -> Described {
+    use crate::agent::AgentError as Agent;
+    let (kind, code, hint) = match error {
+        Agent::NoAnswer { .. } => (
+            "shell",
+            NOT_READY,
+            Some(
+                "the account needs a login shell that runs 'sh -c'; nologin and ForceCommand do not",
+            ),
+        ),
+        Agent::AnswerCut | Agent::AnswerTooLong { .. } | Agent::AnswerField { .. } => {
+            ("answer", UNREACHABLE, None)
+        }
+        Agent::Parameter { .. } => ("usage", USAGE, None),
+        Agent::Record { .. } | Agent::Newer { .. } => ("job_files", JOB_FAILED, None),
+        Agent::ExportBusy => (
+            "export_busy",
+            JOB_FAILED,
+            Some("collect the job again in a moment"),
+        ),
+        Agent::LocalMissing { .. } | Agent::LocalNotThere { .. } => (
+            "local_agent_missing",
+            LOCAL_AGENT,
+            Some("install opencode here, or set HANDOVER_OPENCODE to its path"),
+        ),
+        Agent::LocalDirectory { .. } => (
+            "local_directory",
+            LOCAL_AGENT,
+            Some("make that directory again, or put it back where the session has it"),
+        ),
+        Agent::Io { .. } => ("local_file", OTHER, None),
+        _ => ("local_agent", LOCAL_AGENT, None),
+    };
+    Described {
+        kind,
+        code,
+        hint: hint.map(ToOwned::to_owned),
+    }
+}

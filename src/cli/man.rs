@@ -1,0 +1,15 @@
+//! `handover man`: the manual pages, made of the same types that read the command line.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use super::args::Cli;
+use super::{CliError, exit};
+
+/// Writes `handover.1`, `handover-send.1`, ... into a directory.
+pub(crate) fn run(directory: &Path) -> Result<u8, CliError> {
+    clap_mangen::generate_to(Cli::command(), directory)
+        .map_err(|error| CliError::Other(Box::new(error)))?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,114 @@
+//! `handover send`: hand a session over.
+
+use std::io::{BufRead as _, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::args::SendArgs;
+use super::render::Renderer;
+use super::{CliError, parse, trip};
+use crate::agent::Mode;
+use crate::handoff::Client;
+
+/// The longest message that is taken, in bytes.
+const MESSAGE_LIMIT: u64 = 1 << 20;
+
+/// The longest call that is taken, in bytes: the message as JSON may escape every one of its bytes.
+const CALL_LIMIT: u64 = 8 * MESSAGE_LIMIT;
+
+/// The tool call that asks for a handoff, as its tool passes it on.
+#[derive(Deserialize)]
+struct ToolCall {
+    id: Option<String>,
+    arguments: serde_json::Map<String, serde_json::Value>,
+}
+
+pub(crate) async fn run(client: &Client, args: &SendArgs) -> Result<u8, CliError> {
+    let mode = if args.round_trip {
+        Mode::RoundTrip
+    } else {
+        Mode::OneWay
+    };
+    let mut handoff = client
+        .handoff(&args.host)?
+        .mode(mode)
+        .forget(args.waiting.forget)
+        .merge(args.waiting.merge);
+    if let Some(text) = &args.session {
+        handoff = handoff.session(parse(text)?);
+    }
+    if let Some(directory) = &args.dir {
+        handoff = handoff.directory(parse(directory)?);
+    }
+    if args.tool_call {
+        let call = tool_call()?;
+        if let Some(message) = call.arguments.get("message").and_then(|text| text.as_str()) {
+            handoff = handoff.message(message);
+        }
+        handoff = handoff.call(call.id, call.arguments);
+    } else if let Some(message) = message(args)? {
+        handoff = handoff.message(message);
+    }
+    if let Some(agent) = &args.agent {
+        handoff = handoff.agent(parse(agent)?);
+    }
+    if let Some(model) = &args.model {
+        handoff = handoff.model(parse(model)?);
+    }
+    let renderer = Renderer::new(args.waiting.form());
+    let running = handoff.start();
+    if args.tool_call {
+        detach_at_end_of_input(running.detacher());
+    }
+    Ok(trip::follow(running, &renderer, args.waiting.timeout).await?)
+}
+
+/// Reads the call, one line of standard input.
+fn tool_call() -> Result<ToolCall, CliError> {
+    let unreadable =
+        |reason: String| CliError::Usage(format!("the call on standard input: {reason}"));
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .take(CALL_LIMIT)
+        .read_line(&mut line)
+        .map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_str(&line).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Whoever runs this may end at any time: what it leaves behind is a closed input, on every system.
+fn detach_at_end_of_input(detacher: CancellationToken) {
+    std::thread::spawn(move || {
+        if let Err(error) = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()) {
+            tracing::debug!(%error, "standard input");
+        }
+        detacher.cancel();
+    });
+}
+
+fn message(args: &SendArgs) -> Result<Option<String>, CliError> {
+    let Some(path) = &args.message_file else {
+        return Ok(args.message.clone());
+    };
+    let unreadable =
+        |reason: String| CliError::Usage(format!("the message file {}: {reason}", path.display()));
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(MESSAGE_LIMIT + 1)
+            .read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MESSAGE_LIMIT + 1).read_to_string(&mut text))
+    };
+    let size = read.map_err(|error| unreadable(error.to_string()))?;
+    if size as u64 > MESSAGE_LIMIT {
+        return Err(unreadable(format!(
+            "it is larger than {MESSAGE_LIMIT} bytes"
+        )));
+    }
+    Ok(Some(text))
+}

@@ -1,0 +1,170 @@
+//! This machine's side of every handoff.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::bring_back::{blocking, open};
+use super::{CollectBuilder, HandoffBuilder, HandoffError, local_files};
+use crate::agent::LocalAgent;
+use crate::hosts::{Host, Hosts, Places};
+use crate::job::{JobRecord, Store};
+use crate::session::{Limits, SessionId, inspect};
+use crate::ssh::{ConnectOptions, Target};
+
+/// SSH's port (RFC 4253, section 4.2).
+const SSH_PORT: u16 = 22;
+
+/// This machine's side of every handoff: its hosts, its store of jobs, its agent. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    places: Places,
+    hosts: Hosts,
+    store: Store,
+    connect: ConnectOptions,
+    opencode: Option<PathBuf>,
+}
+
+/// What a [`Client`] is opened with.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Where configuration and state are on this machine.
+    pub places: Places,
+    /// Hosts that the caller defines; they come before those of every file.
+    pub inline_hosts: Vec<Host>,
+    /// How connections are made: keys, host keys, deadlines, questions to a person.
+    pub connect: ConnectOptions,
+    /// The local opencode program; without it `opencode` is looked for in the search path.
+    pub opencode: Option<PathBuf>,
+}
+
+impl ClientOptions {
+    /// The options of a program without a terminal, from the environment.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] when the environment names no home.
+    pub fn from_env() -> Result<Self, HandoffError> {
+        let places = Places::from_env()?;
+        let connect = ConnectOptions::new(&places.home).trusted_hosts(places.known_hosts_file());
+        let opencode = std::env::var_os("HANDOVER_OPENCODE")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        Ok(Self {
+            places,
+            inline_hosts: Vec::new(),
+            connect,
+            opencode,
+        })
+    }
+}
+
+impl Client {
+    /// Reads the hosts files and opens the store.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] or [`HandoffError::Store`].
+    pub fn open(options: ClientOptions) -> Result<Self, HandoffError> {
+        let hosts = Hosts::load(&options.places)?.with_inline(options.inline_hosts);
+        let store = Store::open(&options.places.store_file())?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                places: options.places,
+                hosts,
+                store,
+                connect: options.connect,
+                opencode: options.opencode,
+            }),
+        })
+    }
+
+    /// The hosts that were found.
+    #[must_use]
+    pub fn hosts(&self) -> &Hosts {
+        &self.inner.hosts
+    }
+
+    /// The jobs that this machine has sent, newest first.
+    ///
+    /// # Errors
+    /// [`HandoffError::Store`].
+    pub async fn jobs(&self) -> Result<Vec<JobRecord>, HandoffError> {
+        Ok(self.inner.store.list().await?)
+    }
+
+    /// Begins a handoff to a host.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] when there is no such host, or when its kind is not supported yet.
+    pub fn handoff(&self, host: &str) -> Result<HandoffBuilder, HandoffError> {
+        let host = self.host(host)?;
+        Ok(HandoffBuilder::new(
+            self.clone(),
+            host,
+            self.inner.places.project_dir.clone(),
+        ))
+    }
+
+    /// Begins the collection of a job: its id, the beginning of one, or `-` for the newest.
+    pub fn collect(&self, job: impl Into<String>) -> CollectBuilder {
+        CollectBuilder::new(self.clone(), job.into())
+    }
+
+    /// How many messages a session has on this machine.
+    ///
+    /// # Errors
+    /// [`HandoffError::Agent`] when the agent does not export it, [`HandoffError::Document`] when the export is
+    /// not whole.
+    pub async fn message_count(&self, session: &SessionId) -> Result<usize, HandoffError> {
+        let directory = tempfile::tempdir()
+            .map_err(|source| local_files::local(&std::env::temp_dir(), source))?;
+        let file = directory.path().join(local_files::EXPORT);
+        self.local_agent()?.export(session, &file).await?;
+        blocking(move || Ok(inspect(open(&file)?, &Limits::default())?.message_ids.len())).await
+    }
+
+    /// Where configuration and state are.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
+    pub(crate) fn host(&self, name: &str) -> Result<Host, HandoffError> {
+        let host = self.inner.hosts.get(name)?;
+        host.require_supported()?;
+        Ok(host.clone())
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn connect_options(&self) -> &ConnectOptions {
+        &self.inner.connect
+    }
+
+    pub(crate) fn local_agent(&self) -> Result<LocalAgent, HandoffError> {
+        Ok(LocalAgent::find(self.inner.opencode.as_deref())?)
+    }
+}
+
+/// Where a host is reached: its address, and the user of this machine where none is configured.
+pub(crate) fn target(host: &Host) -> Result<Target, HandoffError> {
+    let user = match host.address.user() {
+        Some(user) => user.to_owned(),
+        None => whoami::username().map_err(|source| HandoffError::LocalUser {
+            host: host.name.clone(),
+            source,
+        })?,
+    };
+    Ok(Target {
+        name: host.name.clone(),
+        address: host.address.host().to_owned(),
+        port: host.address.port().unwrap_or(SSH_PORT),
+        user,
+        identity_files: host.identity_file.iter().cloned().collect(),
+    })
+}

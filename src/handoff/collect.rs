@@ -1,0 +1,408 @@
+//! Collecting a job: derive what became of it from what is there, and go on from that.
+
+use std::time::{Duration, Instant};
+
+use super::client::target;
+use super::follow::Follow;
+use super::link::Link;
+use super::lock::JobLock;
+use super::request::{CollectBuilder, Homecoming};
+use super::running::Reporter;
+use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote};
+use crate::agent::{Claim, Exit, ExitReason, JobStatus, ProbeFor, ProbeRequest};
+use crate::events::{Event, Step};
+use crate::hosts::{Host, HostPath};
+use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
+use crate::ssh::RemotePath;
+
+/// How long a claimed job may take to start before it counts as one that never did.
+const START_GRACE: Duration = Duration::from_secs(15);
+/// The time between looks at a claimed job that has not started.
+const START_INTERVAL: Duration = Duration::from_millis(500);
+/// The time in which a runner that was just starting shows itself.
+const BURIAL_REST: Duration = Duration::from_secs(1);
+/// How long a lost host is tried again while a job is settled in passing.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn collect(
+    request: CollectBuilder,
+    reporter: Reporter,
+) -> Result<Outcome, Failure> {
+    let client = request.client.clone();
+    let mut record = client
+        .store()
+        .find(&request.job)
+        .await
+        .map_err(HandoffError::from)?;
+    let job = record.id.clone();
+    let refused = |error: HandoffError| Failure {
+        job: Some(job.clone()),
+        ..Failure::from(error)
+    };
+    let Some(lock) = JobLock::take(client.places(), &job).map_err(refused)? else {
+        return Err(refused(HandoffError::JobBusy { job: job.clone() }));
+    };
+    // As it is now that nobody else writes it.
+    record = client
+        .store()
+        .find(job.as_str())
+        .await
+        .map_err(|error| refused(error.into()))?;
+    if record.cleaned_ms.is_some() {
+        lock.retire();
+        return Err(refused(HandoffError::AlreadyCollected { job: job.clone() }));
+    }
+    reporter
+        .tell(Event::Job {
+            job: record.id.to_string(),
+            host: record.host.to_string(),
+            session: record.session.to_string(),
+        })
+        .await;
+    let host = client.host(record.host.as_str())?;
+    let mut link = Link::new(
+        target(&host)?,
+        client.connect_options().clone(),
+        reporter.clone(),
+    );
+    if let Some(remote) = &record.remote
+        && remote.files_by_exec
+    {
+        link.use_exec_files();
+    }
+    link.launched = true;
+    let mut homecoming = request.homecoming;
+    homecoming.forget |= record.forget;
+    let mut collection = Collection {
+        client: &client,
+        reporter: &reporter,
+        host: &host,
+        record: &mut record,
+    };
+    let result = collection.run(&mut link, homecoming).await;
+    link.close().await;
+    if record.cleaned_ms.is_some() {
+        lock.retire();
+    }
+    result.map_err(|error| Failure {
+        manual: manual::steps(&record, client.places(), &error),
+        job: Some(job),
+        error,
+    })
+}
+
+/// Notes the end of a job that has ended on its host, so that its session is free again; a job that lives, or
+/// that has a result to come, stays as it is. A host that cannot be reached changes nothing.
+pub(crate) async fn settle_if_ended(
+    client: &Client,
+    mut holder: JobRecord,
+    reporter: &Reporter,
+) -> Result<(), HandoffError> {
+    // Whoever follows the job writes its record; and it has ended here when it has.
+    let Some(_lock) = JobLock::take(client.places(), &holder.id)? else {
+        return Ok(());
+    };
+    holder = client.store().find(holder.id.as_str()).await?;
+    let Some(remote) = holder.remote.clone().filter(|_| holder.state.is_live()) else {
+        return Ok(());
+    };
+    let Ok(host) = client.host(holder.host.as_str()) else {
+        return Ok(());
+    };
+    let mut link = Link::new(
+        target(&host)?,
+        client.connect_options().clone(),
+        reporter.clone(),
+    );
+    link.patience = Some(SETTLE_PATIENCE);
+    let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
+    let status = looked.await;
+    link.close().await;
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => {
+            reporter
+                .warn(format!(
+                    "job {} holds the session, and its host does not answer: {error}",
+                    holder.id
+                ))
+                .await;
+            return Ok(());
+        }
+    };
+    let state = holder
+        .state
+        .judge(holder.mode, evidence(status.as_ref(), false));
+    if state != holder.state {
+        holder.enter(state);
+        client.store().update(&holder).await?;
+    }
+    Ok(())
+}
+
+/// A job's directory on its host.
+struct Place {
+    directory: RemotePath,
+    /// It was made just now, to close a job that never got one.
+    made_now: bool,
+}
+
+struct Collection<'a> {
+    client: &'a Client,
+    reporter: &'a Reporter,
+    host: &'a Host,
+    record: &'a mut JobRecord,
+}
+
+impl Collection<'_> {
+    /// Where the job is on its host. A sender that died before it noted that may or may not have had the
+    /// directory made: it is made now, so that a slow one finds it taken.
+    async fn locate(&self, link: &mut Link) -> Result<Place, HandoffError> {
+        if let Some(remote) = &self.record.remote {
+            return Ok(Place {
+                directory: remote.job_directory.clone(),
+                made_now: false,
+            });
+        }
+        let question = ProbeRequest {
+            purpose: ProbeFor::Job(self.record.id.as_str()),
+            state_dir: self.host.state_dir.as_ref().map(HostPath::as_str),
+            opencode: self.host.opencode.as_ref().map(HostPath::as_str),
+            work_dir: None,
+        };
+        loop {
+            let live = link.live().await?;
+            self.reporter.step(Step::Probe, "").await;
+            match remote::probe(&live.connection, &question).await {
+                Ok((probe, _)) => {
+                    let directory = probe.state.join("jobs").join(self.record.id.as_str());
+                    return match probe.directory {
+                        Some(Ok(made)) => Ok(Place {
+                            directory,
+                            made_now: made.is_new,
+                        }),
+                        _ => Ok(Place {
+                            directory,
+                            made_now: false,
+                        }),
+                    };
+                }
+                Err(error) => link.recover(error).await?,
+            }
+        }
+    }
+
+    async fn run(
+        &mut self,
+        link: &mut Link,
+        homecoming: Homecoming,
+    ) -> Result<Outcome, HandoffError> {
+        let detach = self.reporter.detach.clone();
+        let located = tokio::select! {
+            biased;
+            () = detach.cancelled() => None,
+            place = self.locate(link) => Some(place?),
+        };
+        let Some(place) = located else {
+            return Ok(self.detached());
+        };
+        if self.record.collected_ms.is_some() {
+            let mut follow = self.follow(&place, homecoming);
+            follow.clean_up(link).await;
+            return Ok(follow.outcome(Ending::Completed, None));
+        }
+        let since = Instant::now();
+        let mut buried = false;
+        loop {
+            let looked = tokio::select! {
+                biased;
+                () = detach.cancelled() => None,
+                status = self.look(link, &place.directory) => Some(status?),
+            };
+            let Some(status) = looked else {
+                return Ok(self.detached());
+            };
+            let evidence = evidence(status.as_ref(), since.elapsed() > START_GRACE);
+            match evidence {
+                Evidence::Unclaimed | Evidence::Tombstone => {
+                    if self.record.was_launched() && status.is_none() {
+                        return Err(self
+                            .gone("its directory on the host is gone", Evidence::Unclaimed)
+                            .await?);
+                    }
+                    if let Some(outcome) = self.close(link, &place).await? {
+                        return Ok(outcome);
+                    }
+                }
+                Evidence::ClaimedOnly => tokio::time::sleep(START_INTERVAL).await,
+                // A runner that has not started finds the tombstone and never will; one that has just started is
+                // seen by the next look.
+                Evidence::NeverStarted if !buried => {
+                    buried = true;
+                    remote::bury(&link.live().await?, &place.directory).await?;
+                    tokio::time::sleep(BURIAL_REST).await;
+                }
+                Evidence::NeverStarted => {
+                    self.enter(State::Unknown).await?;
+                    let (job, host) = (self.record.id.clone(), self.record.host.clone());
+                    return Err(HandoffError::NeverStarted { job, host });
+                }
+                Evidence::Rebooted => {
+                    return Err(self.gone("the host was restarted", evidence).await?);
+                }
+                Evidence::Died => {
+                    return Err(self
+                        .gone("the runner is gone and left no result", evidence)
+                        .await?);
+                }
+                Evidence::Ended { .. } => {
+                    let Some(exit) = status.and_then(|status| status.exit) else {
+                        continue;
+                    };
+                    let mut follow = self.follow(&place, homecoming);
+                    follow.note_end(&exit).await?;
+                    return ended(follow, link, exit).await;
+                }
+                _ => {
+                    if self.record.state.is_live() {
+                        self.enter(State::Running).await?;
+                    }
+                    let mut follow = self.follow(&place, homecoming);
+                    return follow.see_through(link, true).await;
+                }
+            }
+        }
+    }
+
+    /// The caller has detached; what there is on the host stays as it is.
+    fn detached(&self) -> Outcome {
+        Outcome {
+            ending: Ending::Detached,
+            job: self.record.id.clone(),
+            host: self.record.host.clone(),
+            session: self.record.session.clone(),
+            mode: self.record.mode,
+            trip: None,
+            duration_ms: now_ms().saturating_sub(self.record.created_ms()),
+        }
+    }
+
+    fn follow(&mut self, place: &Place, homecoming: Homecoming) -> Follow<'_> {
+        Follow {
+            client: self.client,
+            reporter: self.reporter,
+            record: self.record,
+            directory: place.directory.clone(),
+            homecoming,
+        }
+    }
+
+    async fn look(
+        &self,
+        link: &mut Link,
+        directory: &RemotePath,
+    ) -> Result<Option<JobStatus>, HandoffError> {
+        loop {
+            let live = link.live().await?;
+            match remote::status(&live, directory).await {
+                Ok(status) => return Ok(status),
+                Err(error) => link.recover(error).await?,
+            }
+        }
+    }
+
+    /// Closes a job that was never launched; `None` when it turns out that it was.
+    async fn close(
+        &mut self,
+        link: &mut Link,
+        place: &Place,
+    ) -> Result<Option<Outcome>, HandoffError> {
+        let claim = loop {
+            let live = link.live().await?;
+            match remote::settle(&live, &place.directory).await {
+                Ok(claim) => break claim,
+                Err(error) => link.recover(error).await?,
+            }
+        };
+        if claim != Claim::Tombstone {
+            return Ok(None);
+        }
+        if self.record.state.is_live() {
+            self.enter(State::Killed).await?;
+        }
+        // A directory that was made just now stays, with its tombstone: a slow sender must still find it.
+        if !place.made_now {
+            let live = link.live().await?;
+            if !remote::clean(&live.connection, &place.directory).await? {
+                self.reporter
+                    .warn("what was sent is still on the host")
+                    .await;
+            }
+        }
+        local_files::remove_all(self.client.places(), &self.record.id)?;
+        self.record.cleaned_ms = Some(now_ms());
+        self.client.store().update(self.record).await?;
+        let follow = self.follow(place, Homecoming::default());
+        Ok(Some(follow.outcome(Ending::Closed, None)))
+    }
+
+    async fn gone(
+        &mut self,
+        reason: &'static str,
+        evidence: Evidence,
+    ) -> Result<HandoffError, HandoffError> {
+        let state = self.record.state.judge(self.record.mode, evidence);
+        let (job, host) = (self.record.id.clone(), self.record.host.clone());
+        let error = HandoffError::Vanished {
+            job,
+            host,
+            state,
+            reason,
+        };
+        self.record.error = Some(error.to_string());
+        self.enter(state).await?;
+        Ok(error)
+    }
+
+    async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
+        self.record.enter(state);
+        Ok(self.client.store().update(self.record).await?)
+    }
+}
+
+/// Brings back what an ended job left. A result that could not be exported is asked for once more.
+async fn ended(
+    mut follow: Follow<'_>,
+    link: &mut Link,
+    exit: Exit,
+) -> Result<Outcome, HandoffError> {
+    if exit.has_result() {
+        return follow.bring_back(link, &exit).await;
+    }
+    if exit.reason == ExitReason::ExportFailed {
+        follow.reporter.step(Step::RemoteExport, "once more").await;
+        let detach = follow.reporter.detach.clone();
+        let again = tokio::select! {
+            biased;
+            () = detach.cancelled() => return Ok(follow.outcome(Ending::Detached, None)),
+            again = export_again(link, &follow.directory) => again?,
+        };
+        if let Some(exit) = again.filter(Exit::has_result) {
+            return follow.bring_back(link, &exit).await;
+        }
+    }
+    Err(follow.remote_failure(link, &exit).await)
+}
+
+async fn export_again(
+    link: &mut Link,
+    directory: &RemotePath,
+) -> Result<Option<Exit>, HandoffError> {
+    loop {
+        let live = link.live().await?;
+        match remote::export_again(&live, directory).await {
+            Ok(again) => return Ok(again),
+            Err(error) => link.recover(error).await?,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A connection to a host that is made again when it is lost.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::OnceCell;
+
+use super::HandoffError;
+use super::remote::WaitingShell;
+use super::running::Reporter;
+use crate::events::{Event, Step};
+use crate::ssh::{ConnectOptions, Connection, Files, SshError, Target};
+
+/// Attempts at the very first connection when the server turns it away for the moment (`MaxStartups`).
+const FIRST_ATTEMPTS: usize = 4;
+
+/// Deadlines that may pass within [`TIMEOUT_WINDOW`] before one is an error.
+const FORGIVEN_TIMEOUTS: u32 = 3;
+/// See [`FORGIVEN_TIMEOUTS`].
+const TIMEOUT_WINDOW: Duration = Duration::from_secs(600);
+
+/// The host as it is reached now: one connection, and its files.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) connection: Connection,
+    files: Arc<OnceCell<Way>>,
+    files_by_exec: bool,
+    shell: Arc<Mutex<Option<WaitingShell>>>,
+}
+
+/// The way that files take to the host.
+#[derive(Clone)]
+struct Way {
+    files: Arc<dyn Files>,
+    by_exec: bool,
+}
+
+impl Live {
+    /// Starts a shell that waits for the launch, unless there is one.
+    ///
+    /// Not where files go by exec: a server that opens one channel at a time would have none left for them.
+    pub(crate) fn expect_launch(&self) {
+        if self.files.get().is_none_or(|way| way.by_exec) {
+            return;
+        }
+        self.shell()
+            .get_or_insert_with(|| WaitingShell::start(&self.connection));
+    }
+
+    /// The shell that waits for the launch.
+    pub(crate) fn take_waiting_shell(&self) -> Option<WaitingShell> {
+        self.shell().take()
+    }
+
+    fn shell(&self) -> MutexGuard<'_, Option<WaitingShell>> {
+        self.shell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host's files: by SFTP, else over an exec channel.
+    pub(crate) async fn files(&self) -> Result<Arc<dyn Files>, HandoffError> {
+        let by_exec = || Way {
+            files: Arc::new(self.connection.exec_files()),
+            by_exec: true,
+        };
+        let way = self
+            .files
+            .get_or_try_init(|| async {
+                if self.files_by_exec {
+                    return Ok(by_exec());
+                }
+                match self.connection.sftp().await {
+                    Ok(files) => Ok(Way {
+                        files: Arc::new(files),
+                        by_exec: false,
+                    }),
+                    Err(SshError::SftpUnavailable { .. }) => {
+                        tracing::info!("no SFTP on the host: files go over an exec channel");
+                        Ok(by_exec())
+                    }
+                    Err(error) => Err(error),
+                }
+            })
+            .await?;
+        Ok(Arc::clone(&way.files))
+    }
+}
+
+/// A host's connection, kept up.
+///
+/// Work on it is a loop: take [`Link::live`], try, and give an error to [`Link::recover`], which says whether
+/// to try again. The work must therefore be safe to repeat.
+pub(crate) struct Link {
+    target: Target,
+    options: ConnectOptions,
+    reporter: Reporter,
+    live: Option<Live>,
+    was_connected: bool,
+    files_by_exec: bool,
+    /// For how long a lost host is tried again; `None` is for ever.
+    pub(crate) patience: Option<Duration>,
+    /// From the launch on, a deadline that passes on a connection counts as its loss: a link that went silent is
+    /// noticed by a deadline before it is by the keepalive.
+    pub(crate) launched: bool,
+    /// Deadlines that have passed, and when the first of them did.
+    timeouts: (u32, Instant),
+}
+
+impl Link {
+    pub(crate) fn new(target: Target, options: ConnectOptions, reporter: Reporter) -> Self {
+        Self {
+            target,
+            options,
+            reporter,
+            live: None,
+            was_connected: false,
+            files_by_exec: false,
+            patience: Some(Duration::from_secs(60)),
+            launched: false,
+            timeouts: (0, Instant::now()),
+        }
+    }
+
+    /// The host as it is reached now; dials when there is no connection.
+    ///
+    /// # Errors
+    /// What the dialling met, when trying again cannot help or the patience is over.
+    pub(crate) async fn live(&mut self) -> Result<Live, HandoffError> {
+        if let Some(live) = self.connected() {
+            return Ok(live);
+        }
+        let connection = if self.was_connected {
+            self.redial().await?
+        } else {
+            self.first_dial().await?
+        };
+        let live = Live {
+            connection,
+            files: Arc::default(),
+            files_by_exec: self.files_by_exec,
+            shell: Arc::default(),
+        };
+        self.live = Some(live.clone());
+        self.was_connected = true;
+        Ok(live)
+    }
+
+    /// Takes a failed attempt's error: `Ok` when the connection was lost, and the attempt can be repeated.
+    ///
+    /// # Errors
+    /// The error itself when it is of another kind.
+    pub(crate) async fn recover(&mut self, error: HandoffError) -> Result<(), HandoffError> {
+        let lost = match &error {
+            HandoffError::Ssh(cause) if cause.is_connection_loss() => true,
+            HandoffError::Ssh(SshError::TimedOut { .. }) => self.launched && self.forgive_timeout(),
+            _ => false,
+        };
+        if !lost {
+            return Err(error);
+        }
+        tracing::info!(cause = %error, "the connection was lost");
+        if let Some(live) = self.live.take() {
+            live.connection.close().await;
+        }
+        Ok(())
+    }
+
+    /// A host that answers nothing in time, over and over, is not a bad link.
+    fn forgive_timeout(&mut self) -> bool {
+        if self.timeouts.1.elapsed() > TIMEOUT_WINDOW {
+            self.timeouts = (0, Instant::now());
+        }
+        self.timeouts.0 += 1;
+        self.timeouts.0 <= FORGIVEN_TIMEOUTS
+    }
+
+    /// From now on files go over an exec channel: SFTP shows another file system than the shell.
+    pub(crate) fn use_exec_files(&mut self) {
+        self.files_by_exec = true;
+        if let Some(live) = &mut self.live {
+            live.files_by_exec = true;
+            live.files = Arc::default();
+        }
+    }
+
+    pub(crate) fn uses_exec_files(&self) -> bool {
+        self.files_by_exec
+    }
+
+    /// The present connection; never dials.
+    pub(crate) fn connected(&self) -> Option<Live> {
+        self.live
+            .clone()
+            .filter(|live| !live.connection.is_closed())
+    }
+
+    pub(crate) async fn close(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.connection.close().await;
+        }
+    }
+
+    async fn first_dial(&self) -> Result<Connection, HandoffError> {
+        self.reporter
+            .step(Step::Connect, self.target.name.as_str())
+            .await;
+        let mut delays = backoff().take(FIRST_ATTEMPTS - 1);
+        loop {
+            match Connection::open(&self.target, &self.options).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if error.is_retryable_dial() => match delays.next() {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn redial(&self) -> Result<Connection, HandoffError> {
+        let since = Instant::now();
+        let mut attempt = 0;
+        for delay in backoff() {
+            match Connection::open(&self.target, &self.options).await {
+                Ok(connection) => {
+                    self.reporter.tell(Event::Reconnected).await;
+                    return Ok(connection);
+                }
+                Err(error) if is_passing(&error) => {
+                    attempt += 1;
+                    if self
+                        .patience
+                        .is_some_and(|patience| since.elapsed() + delay > patience)
+                    {
+                        let host = self.target.name.clone();
+                        return Err(HandoffError::Unreachable {
+                            host,
+                            after: since.elapsed(),
+                            source: error,
+                        });
+                    }
+                    let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    self.reporter
+                        .tell(Event::Unreachable {
+                            attempt,
+                            retry_in_ms,
+                            reason: error.to_string(),
+                        })
+                        .await;
+                    tokio::time::sleep(delay).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(HandoffError::Aborted)
+    }
+}
+
+/// Whether a host that was reached before may be reached again: never after a rejected key or a changed
+/// host key.
+fn is_passing(error: &SshError) -> bool {
+    error.is_retryable_dial()
+        || error.is_connection_loss()
+        || matches!(
+            error,
+            SshError::Resolve { .. } | SshError::Refused { .. } | SshError::TimedOut { .. }
+        )
+}
+
+/// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
+fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .without_max_times()
+        .build()
+}

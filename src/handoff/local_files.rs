@@ -1,0 +1,71 @@
+//! A job's files on this machine: what was sent of it, and what came back, until it is collected.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::HandoffError;
+use crate::hosts::Places;
+use crate::job::JobId;
+use crate::private_fs;
+
+/// The session as it was exported; removed once the job has been launched.
+pub(crate) const EXPORT: &str = "export.json";
+/// The document as it was sent; removed once the job has been launched.
+pub(crate) const SENT: &str = "sent.json";
+/// The result as it was downloaded; kept until it has been imported and read back.
+pub(crate) const BACK: &str = "back.json";
+/// The document that is imported here, made of the result.
+pub(crate) const IMPORT: &str = "import.json";
+/// The local session before the import.
+pub(crate) const BEFORE: &str = "before.json";
+/// The local session after the import.
+pub(crate) const AFTER: &str = "after.json";
+/// The identifiers of the messages that were sent, one a line.
+const SENT_IDS: &str = "sent-ids";
+
+/// Makes the job's directory.
+pub(crate) fn make(places: &Places, job: &JobId) -> Result<PathBuf, HandoffError> {
+    let directory = places.job_dir(job.as_str());
+    private_fs::create_dir_all(&directory).map_err(|source| local(&directory, source))?;
+    Ok(directory)
+}
+
+/// Notes which messages were sent: the others of the result are new.
+pub(crate) fn remember_sent(directory: &Path, message_ids: &[String]) -> Result<(), HandoffError> {
+    let path = directory.join(SENT_IDS);
+    private_fs::write_atomic(&path, message_ids.join("\n").as_bytes())
+        .map_err(|source| local(&path, source))
+}
+
+/// Which messages were sent.
+pub(crate) fn sent_ids(directory: &Path) -> Result<HashSet<String>, HandoffError> {
+    let path = directory.join(SENT_IDS);
+    let text = std::fs::read_to_string(&path).map_err(|source| local(&path, source))?;
+    Ok(text.lines().map(ToOwned::to_owned).collect())
+}
+
+/// Removes a file; one that is not there is no error.
+pub(crate) fn remove(path: &Path) -> Result<(), HandoffError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(local(path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the job's directory with what is in it.
+pub(crate) fn remove_all(places: &Places, job: &JobId) -> Result<(), HandoffError> {
+    let directory = places.job_dir(job.as_str());
+    match std::fs::remove_dir_all(&directory) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(local(&directory, source))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn local(path: &Path, source: std::io::Error) -> HandoffError {
+    HandoffError::LocalFile {
+        path: path.to_owned(),
+        source,
+    }
+}

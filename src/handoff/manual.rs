@@ -1,0 +1,235 @@
+//! The way out by hand: what is where, and the exact commands that finish a trip or undo it.
+//!
+//! For a person only: the lines hold paths of both machines.
+
+use std::path::Path;
+
+use super::{HandoffError, local_files};
+use crate::agent::Mode;
+use crate::hosts::Places;
+use crate::job::{JobRecord, RemotePlaces, State};
+
+/// The lines for a job that failed after it was recorded.
+pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -> Vec<String> {
+    let (job, host, session) = (&record.id, &record.host, &record.session);
+    let Some(remote) = &record.remote else {
+        return vec![
+            format!("nothing was sent to {host}; session {session} is unchanged"),
+            format!("  send it again: {}", send_again(record)),
+        ];
+    };
+    let directory = remote.job_directory.as_str();
+    let asked_for = record
+        .history
+        .iter()
+        .any(|entry| entry.state == State::Launching);
+    if !asked_for || record.state == State::Killed {
+        return vec![
+            format!("nothing was launched on {host}; session {session} is unchanged"),
+            format!("  what was sent so far:      {directory} on {host}"),
+            format!("  close the job and tidy up: handover collect {job}"),
+            format!("  send it again:             {}", send_again(record)),
+        ];
+    }
+    match error {
+        HandoffError::Remote { result: false, .. } | HandoffError::Vanished { .. } => {
+            without_result(record, remote)
+        }
+        _ => with_result(record, remote, places, error),
+    }
+}
+
+fn without_result(record: &JobRecord, remote: &RemotePlaces) -> Vec<String> {
+    let host = &record.host;
+    let directory = remote.job_directory.as_str();
+    vec![
+        format!(
+            "there is no result to bring back; session {} is unchanged here, and free",
+            record.session
+        ),
+        format!("  on {host}, what the job left: {directory} (stderr.log, events.ndjson)"),
+        format!(
+            "  on {host}, what the agent did: {} export {}",
+            quote(remote.opencode.as_str()),
+            record.session
+        ),
+        format!(
+            "  on {host}, remove it:         rm -rf {}",
+            quote(directory)
+        ),
+        format!("  send it again:  {}", send_again(record)),
+    ]
+}
+
+fn with_result(
+    record: &JobRecord,
+    remote: &RemotePlaces,
+    places: &Places,
+    error: &HandoffError,
+) -> Vec<String> {
+    let (job, host, session) = (&record.id, &record.host, &record.session);
+    let directory = remote.job_directory.as_str();
+    let mut lines = vec![
+        match error {
+            HandoffError::NotVerified { .. } | HandoffError::Agent(_) => format!(
+                "session {session} kept what it had here, and may have got a part of what was new; \
+                 the host keeps its part until all of it is back"
+            ),
+            _ => format!(
+                "session {session} is unchanged here, and the host keeps its part until it is back"
+            ),
+        },
+        format!("  finish the trip:  handover collect {job}"),
+        format!("  on {host}, the job: {directory} (exit, events.ndjson, stderr.log, back.json)"),
+    ];
+    let prepared = places.job_dir(job.as_str()).join(local_files::IMPORT);
+    if Path::exists(&prepared) {
+        lines.push(format!(
+            "  or by hand, the checked result: cd {} && opencode import {}",
+            quote(&record.local_directory.to_string_lossy()),
+            quote(&prepared.to_string_lossy())
+        ));
+    } else {
+        lines.push(format!(
+            "  or by hand: on {host}: cd {} && {} export {session} > back.json; copy it here; cd {} && opencode \
+             import back.json",
+            quote(remote.work_directory.as_str()),
+            quote(remote.opencode.as_str()),
+            quote(&record.local_directory.to_string_lossy())
+        ));
+        lines.push(
+            "     (an import by hand also brings what names the host's files: do not /undo past it)"
+                .to_owned(),
+        );
+    }
+    lines.push(format!(
+        "  give it up: on {host}: rm -rf {}; then: handover collect {job}",
+        quote(directory)
+    ));
+    lines
+}
+
+/// The command that hands the session over in the same way once more.
+fn send_again(record: &JobRecord) -> String {
+    let mut command = format!("handover send {} --session {}", record.host, record.session);
+    if record.mode == Mode::RoundTrip {
+        command.push_str(" --round-trip");
+    }
+    let values = [
+        ("dir", &record.directory),
+        ("agent", &record.agent),
+        ("model", &record.model),
+    ];
+    for (flag, value) in values {
+        if let Some(value) = value {
+            command.push_str(&format!(" --{flag} {}", quote(value)));
+        }
+    }
+    command
+}
+
+/// The text as one word for a POSIX shell.
+fn quote(text: &str) -> String {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'+' | b'=' | b':')
+    };
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::job::{JobId, RECORD_VERSION, Transition};
+
+    fn record(states: &[State]) -> JobRecord {
+        JobRecord {
+            version: RECORD_VERSION,
+            id: JobId::generate(),
+            host: "box".parse().unwrap(),
+            session: "ses_1".parse().unwrap(),
+            mode: Mode::RoundTrip,
+            state: *states.last().unwrap(),
+            directory: Some("~/it's".to_owned()),
+            agent: None,
+            model: Some("a/b".to_owned()),
+            local_directory: PathBuf::from("/home/ada/project"),
+            forget: false,
+            remote: Some(RemotePlaces {
+                job_directory: "/s/handover/jobs/j".parse().unwrap(),
+                work_directory: "/w".parse().unwrap(),
+                opencode: "/o/opencode".parse().unwrap(),
+                files_by_exec: false,
+            }),
+            sent: None,
+            history: states
+                .iter()
+                .map(|&state| Transition { state, at_ms: 0 })
+                .collect(),
+            error: None,
+            collected_ms: None,
+            cleaned_ms: None,
+        }
+    }
+
+    fn told(record: &JobRecord, error: &HandoffError) -> String {
+        let home = tempfile::tempdir().unwrap();
+        let lookup = |key: &str| {
+            matches!(key, "HOME" | "USERPROFILE").then(|| home.path().as_os_str().to_owned())
+        };
+        let places = Places::from_lookup(lookup, home.path()).unwrap();
+        steps(record, &places, error).join("\n")
+    }
+
+    #[test]
+    fn the_way_out_is_that_of_what_happened() {
+        let again = r"handover send box --session ses_1 --round-trip --dir '~/it'\''s' --model a/b";
+        let mut unsent = record(&[State::Preparing, State::Failed]);
+        let unlaunched = told(&unsent, &HandoffError::CalledOff);
+        assert!(unlaunched.contains("nothing was launched") && unlaunched.contains(again));
+        unsent.remote = None;
+        assert!(told(&unsent, &HandoffError::CalledOff).contains("nothing was sent"));
+
+        let ended = record(&[
+            State::Preparing,
+            State::Launching,
+            State::Running,
+            State::Failed,
+        ]);
+        let failed = |result| HandoffError::Remote {
+            host: ended.host.clone(),
+            phase: "run",
+            reason: String::new(),
+            code: None,
+            result,
+            tail: String::new(),
+        };
+        let collect = format!("handover collect {}", ended.id);
+        let without = told(&ended, &failed(false));
+        assert!(
+            without.contains("no result") && without.contains(again),
+            "{without}"
+        );
+        assert!(
+            !without.contains(&collect),
+            "there is nothing to collect: {without}"
+        );
+        let with = told(&ended, &failed(true));
+        assert!(
+            with.contains(&collect) && with.contains("rm -rf /s/handover/jobs/j"),
+            "{with}"
+        );
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_the_shell() {
+        assert_eq!(quote("/home/a/b-c_1.json"), "/home/a/b-c_1.json");
+        assert_eq!(quote("/it's $(x)"), r"'/it'\''s $(x)'");
+        assert_eq!(quote(""), "''");
+    }
+}

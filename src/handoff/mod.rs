@@ -1,0 +1,36 @@
+//! The flow of a handoff: send a session, follow it, bring it back; and the doctor.
+//!
+//! The main types are [`Client`], this machine's side; [`HandoffBuilder`] and [`CollectBuilder`], what is asked
+//! for; [`Running`], the work, with its events; [`Outcome`] and [`Failure`], what came of it.
+//!
+//! The invariants: a record exists before the first remote byte; a job is launched at most once; the local
+//! session is only ever added to; and the result stays on the host until the import has been read back.
+
+mod bring_back;
+mod check;
+mod client;
+mod clock;
+mod collect;
+mod error;
+mod follow;
+mod link;
+mod local_files;
+mod lock;
+mod manual;
+mod outcome;
+mod prepare;
+mod remote;
+mod report;
+mod request;
+mod running;
+mod send;
+mod trust;
+mod watch;
+
+pub use client::{Client, ClientOptions};
+pub use error::{Failure, HandoffError};
+pub use outcome::{Ending, Outcome, Trip};
+pub use report::{Finding, Report, Status};
+pub use request::{CollectBuilder, HandoffBuilder};
+pub use running::Running;
+pub use trust::{HostKey, Trust};

@@ -1,0 +1,303 @@
+//! Where things are on this machine.
+//!
+//! The main type is [`Places`]. Nothing is created or read here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::HostsError;
+
+/// The name of our directory below the platform's.
+const NAME: &str = "handover";
+
+/// The directories of this machine that matter, all absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Places {
+    /// The home directory.
+    pub home: PathBuf,
+    /// Where our configuration is: `HANDOVER_CONFIG_DIR`, else the platform's place
+    /// (`$XDG_CONFIG_HOME/handover` or `~/.config/handover`; on macOS
+    /// `~/Library/Application Support/handover`; on Windows `%APPDATA%\handover\config`).
+    pub config_dir: PathBuf,
+    /// Where our state is: `HANDOVER_STATE_DIR`, else the platform's place
+    /// (`$XDG_STATE_HOME/handover` or `~/.local/state/handover`; on macOS
+    /// `~/Library/Application Support/handover`; on Windows `%LOCALAPPDATA%\handover`).
+    pub state_dir: PathBuf,
+    /// Where hosts files of opencode-remote-login are looked for, the first one first:
+    /// `OPENCODE_CONFIG_DIR` alone, or `$XDG_CONFIG_HOME/opencode` (`~/.config/opencode`) on every
+    /// platform and after it, on macOS and Windows, that plugin's own place.
+    pub opencode_config_dirs: Vec<PathBuf>,
+    /// The working directory, whose own hosts files are not trusted.
+    pub project_dir: PathBuf,
+}
+
+/// Whose conventions hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Platform {
+    Xdg,
+    MacOs,
+    Windows,
+}
+
+impl Platform {
+    const THIS: Self = if cfg!(windows) {
+        Self::Windows
+    } else if cfg!(target_os = "macos") {
+        Self::MacOs
+    } else {
+        Self::Xdg
+    };
+}
+
+impl Places {
+    /// The places of this process: its environment, its working directory, and the system where the
+    /// environment is silent.
+    ///
+    /// # Errors
+    ///
+    /// [`HostsError::NoHome`] and [`HostsError::NoWorkingDirectory`].
+    pub fn from_env() -> Result<Self, HostsError> {
+        let project_dir = std::env::current_dir().map_err(HostsError::NoWorkingDirectory)?;
+        let system = directories::BaseDirs::new();
+        let lookup = |key: &str| {
+            let given = std::env::var_os(key).filter(|value| !value.is_empty());
+            given.or_else(|| {
+                let system = system.as_ref()?;
+                let directory = match key {
+                    "HOME" | "USERPROFILE" => system.home_dir(),
+                    "APPDATA" => system.config_dir(),
+                    "LOCALAPPDATA" => system.data_local_dir(),
+                    _ => return None,
+                };
+                Some(directory.as_os_str().to_owned())
+            })
+        };
+        Self::from_lookup(lookup, &project_dir)
+    }
+
+    /// The places as an environment names them; `project_dir` is the working directory, absolute.
+    ///
+    /// An empty variable counts as unset, and so does a relative one of XDG (as its specification
+    /// says); any other relative path is one below `project_dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`HostsError::NoHome`], when the environment does not name it.
+    pub fn from_lookup(
+        lookup: impl Fn(&str) -> Option<OsString>,
+        project_dir: &Path,
+    ) -> Result<Self, HostsError> {
+        Self::on(Platform::THIS, lookup, project_dir)
+    }
+
+    fn on(
+        platform: Platform,
+        lookup: impl Fn(&str) -> Option<OsString>,
+        project_dir: &Path,
+    ) -> Result<Self, HostsError> {
+        let variable = |key: &str| lookup(key).filter(|value| !value.is_empty());
+        let directory = |key: &str| variable(key).map(|value| project_dir.join(value));
+        let xdg = |key: &str| {
+            variable(key)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+
+        let home_key = if platform == Platform::Windows {
+            "USERPROFILE"
+        } else {
+            "HOME"
+        };
+        let home = directory(home_key).ok_or(HostsError::NoHome)?;
+        let application_support = home.join("Library").join("Application Support");
+        let roaming = directory("APPDATA").unwrap_or_else(|| home.join("AppData").join("Roaming"));
+        let xdg_config = xdg("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+
+        let config_dir = directory("HANDOVER_CONFIG_DIR").unwrap_or_else(|| match platform {
+            Platform::Xdg => xdg_config.join(NAME),
+            Platform::MacOs => application_support.join(NAME),
+            Platform::Windows => roaming.join(NAME).join("config"),
+        });
+        let state_dir = directory("HANDOVER_STATE_DIR").unwrap_or_else(|| match platform {
+            Platform::Xdg => xdg("XDG_STATE_HOME")
+                .unwrap_or_else(|| home.join(".local").join("state"))
+                .join(NAME),
+            Platform::MacOs => application_support.join(NAME),
+            Platform::Windows => directory("LOCALAPPDATA")
+                .unwrap_or_else(|| home.join("AppData").join("Local"))
+                .join(NAME),
+        });
+        let opencode_config_dirs = match directory("OPENCODE_CONFIG_DIR") {
+            Some(only) => vec![only],
+            None => {
+                let old = match platform {
+                    Platform::Xdg => None,
+                    Platform::MacOs => Some(application_support.join("opencode")),
+                    Platform::Windows => Some(roaming.join("opencode")),
+                };
+                let mut directories = vec![xdg_config.join("opencode")];
+                directories.extend(old.filter(|old| !directories.contains(old)));
+                directories
+            }
+        };
+        Ok(Self {
+            home,
+            config_dir,
+            state_dir,
+            opencode_config_dirs,
+            project_dir: project_dir.to_owned(),
+        })
+    }
+
+    /// Our hosts file.
+    #[must_use]
+    pub fn hosts_file(&self) -> PathBuf {
+        self.config_dir.join("hosts.toml")
+    }
+
+    /// Our own file of host keys, which is written to.
+    #[must_use]
+    pub fn known_hosts_file(&self) -> PathBuf {
+        self.config_dir.join("known_hosts")
+    }
+
+    /// OpenSSH's directory of the user, `~/.ssh`.
+    #[must_use]
+    pub fn ssh_dir(&self) -> PathBuf {
+        self.home.join(".ssh")
+    }
+
+    /// The directory of our log files.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.state_dir.join("logs")
+    }
+
+    /// The store of job records.
+    #[must_use]
+    pub fn store_file(&self) -> PathBuf {
+        self.state_dir.join("jobs.db")
+    }
+
+    /// The directory of a job's local files; `job_id` is the text of a checked job id.
+    #[must_use]
+    pub fn job_dir(&self, job_id: &str) -> PathBuf {
+        debug_assert!(!job_id.is_empty() && !job_id.contains(['/', '\\', '.']));
+        self.state_dir.join("jobs").join(job_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(platform: Platform, environment: &[(&str, &str)]) -> Result<Places, HostsError> {
+        let lookup = |key: &str| {
+            environment
+                .iter()
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value.into())
+        };
+        Places::on(platform, lookup, Path::new("/project"))
+    }
+
+    #[test]
+    fn each_platform_has_its_places() {
+        let home = [
+            ("HOME", "/h"),
+            ("USERPROFILE", "/h"),
+            ("APPDATA", "/r"),
+            ("LOCALAPPDATA", "/l"),
+        ];
+        for (platform, config, state, opencode) in [
+            (
+                Platform::Xdg,
+                "/h/.config/handover",
+                "/h/.local/state/handover",
+                vec!["/h/.config/opencode"],
+            ),
+            (
+                Platform::MacOs,
+                "/h/Library/Application Support/handover",
+                "/h/Library/Application Support/handover",
+                vec![
+                    "/h/.config/opencode",
+                    "/h/Library/Application Support/opencode",
+                ],
+            ),
+            (
+                Platform::Windows,
+                "/r/handover/config",
+                "/l/handover",
+                vec!["/h/.config/opencode", "/r/opencode"],
+            ),
+        ] {
+            let places = places(platform, &home).unwrap();
+            assert_eq!(places.config_dir, Path::new(config));
+            assert_eq!(places.state_dir, Path::new(state));
+            let expected: Vec<PathBuf> = opencode.iter().map(PathBuf::from).collect();
+            assert_eq!(places.opencode_config_dirs, expected);
+            assert_eq!(places.ssh_dir(), Path::new("/h/.ssh"));
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_and_empty_counts_as_unset() {
+        let set = [
+            ("HOME", "/h"),
+            ("XDG_CONFIG_HOME", "/xc"),
+            ("XDG_STATE_HOME", "/xs"),
+            ("OPENCODE_CONFIG_DIR", ""),
+            ("HANDOVER_CONFIG_DIR", ""),
+        ];
+        let xdg = places(Platform::Xdg, &set).unwrap();
+        assert_eq!(xdg.hosts_file(), Path::new("/xc/handover/hosts.toml"));
+        assert_eq!(xdg.store_file(), Path::new("/xs/handover/jobs.db"));
+        assert_eq!(xdg.opencode_config_dirs, [Path::new("/xc/opencode")]);
+
+        let set = [
+            ("HOME", "/h"),
+            ("XDG_CONFIG_HOME", "relative"),
+            ("HANDOVER_CONFIG_DIR", "conf"),
+            ("HANDOVER_STATE_DIR", "/s"),
+            ("OPENCODE_CONFIG_DIR", "/oc"),
+        ];
+        for platform in [Platform::Xdg, Platform::MacOs] {
+            let ours = places(platform, &set).unwrap();
+            assert_eq!(
+                ours.known_hosts_file(),
+                Path::new("/project/conf/known_hosts")
+            );
+            assert_eq!(ours.job_dir("j1"), Path::new("/s/jobs/j1"));
+            assert_eq!(ours.log_dir(), Path::new("/s/logs"));
+            assert_eq!(ours.opencode_config_dirs, [Path::new("/oc")]);
+        }
+        assert!(matches!(
+            places(Platform::Xdg, &[("HOME", "")]),
+            Err(HostsError::NoHome)
+        ));
+    }
+
+    #[test]
+    fn our_places_are_those_that_the_platform_crate_names() {
+        let (Some(project), Some(base)) = (
+            directories::ProjectDirs::from("", "", NAME),
+            directories::BaseDirs::new(),
+        ) else {
+            return;
+        };
+        let lookup = |key: &str| match key {
+            "HOME" | "USERPROFILE" => Some(base.home_dir().into()),
+            "APPDATA" => Some(base.config_dir().into()),
+            "LOCALAPPDATA" => Some(base.data_local_dir().into()),
+            xdg if xdg.starts_with("XDG_") => std::env::var_os(xdg),
+            _ => None,
+        };
+        let places = Places::from_lookup(lookup, Path::new("/project")).unwrap();
+        assert_eq!(places.config_dir, project.config_dir());
+        if let Some(state) = project.state_dir() {
+            assert_eq!(places.state_dir, state);
+        }
+    }
+}

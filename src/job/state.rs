@@ -1,0 +1,253 @@
+//! The states of a job's life, and what the evidence on the host makes of them.
+//!
+//! Transitions are one pure function, [`State::judge`]: it knows no transport and no clock.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Mode;
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum State {
+    /// Recorded here; nothing has been launched.
+    Preparing,
+    /// The launch was asked for; whether it happened is for the host's files to say.
+    Launching,
+    /// The runner has started.
+    Running,
+    /// The runner has ended; its result is not yet on this machine.
+    Returning,
+    /// Ended well. A one-way job's result may still be on the host.
+    Completed,
+    /// Ended badly; what there is of a result may still be on the host.
+    Failed,
+    /// Closed before it was launched, or ended by a person.
+    Killed,
+    /// The host was restarted while the job ran.
+    Lost,
+    /// Claimed but never seen to start: a person has to look.
+    Unknown,
+}
+
+impl State {
+    /// Every state, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Preparing,
+        Self::Launching,
+        Self::Running,
+        Self::Returning,
+        Self::Completed,
+        Self::Failed,
+        Self::Killed,
+        Self::Lost,
+        Self::Unknown,
+    ];
+
+    /// Whether the session may not be handed over again while a job of it is in this state.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(
+            self,
+            Self::Preparing | Self::Launching | Self::Running | Self::Returning
+        )
+    }
+
+    /// Whether a job gets into this state only after its runner was seen to start.
+    ///
+    /// [`State::Failed`] is not among them: a handoff can fail before its launch.
+    #[must_use]
+    pub fn shows_launch(self) -> bool {
+        matches!(
+            self,
+            Self::Running | Self::Returning | Self::Completed | Self::Lost | Self::Unknown
+        )
+    }
+
+    /// The state's name, as `--json` prints it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Launching => "launching",
+            Self::Running => "running",
+            Self::Returning => "returning",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+            Self::Lost => "lost",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The state that follows from what the host's job directory shows.
+    ///
+    /// An ended job keeps its end: evidence never brings it back to life. Evidence that says nothing
+    /// ([`Evidence::OtherMachine`], [`Evidence::Unclaimed`] of a job that was never launched) changes nothing.
+    #[must_use]
+    pub fn judge(self, mode: Mode, evidence: Evidence) -> Self {
+        if !self.is_live() {
+            return self;
+        }
+        match evidence {
+            Evidence::OtherMachine => self,
+            Evidence::Unclaimed => match self {
+                Self::Preparing | Self::Launching => self,
+                _ => Self::Lost,
+            },
+            Evidence::Tombstone => Self::Killed,
+            Evidence::ClaimedOnly => match self {
+                Self::Preparing | Self::Launching => Self::Launching,
+                _ => Self::Unknown,
+            },
+            Evidence::NeverStarted => Self::Unknown,
+            Evidence::Alive => Self::Running,
+            Evidence::Ended {
+                success: true,
+                result: true,
+            } => match mode {
+                Mode::RoundTrip => Self::Returning,
+                Mode::OneWay => Self::Completed,
+            },
+            Evidence::Ended { .. } | Evidence::Died => Self::Failed,
+            Evidence::Rebooted => Self::Lost,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What a job directory on its host shows, in the order in which it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// `exit` is there.
+    Ended {
+        /// The agent ended with status 0 and every phase was reached.
+        success: bool,
+        /// `back.json` is there as `exit` describes it.
+        result: bool,
+    },
+    /// The runner's boot identity is not the host's present one.
+    Rebooted,
+    /// The runner is gone and left no `exit`.
+    Died,
+    /// The directory belongs to another machine of a shared home.
+    OtherMachine,
+    /// The runner is alive.
+    Alive,
+    /// Claimed a moment ago and not yet started.
+    ClaimedOnly,
+    /// Claimed, not started, and the grace period is over.
+    NeverStarted,
+    /// Somebody closed the job before it was launched.
+    Tombstone,
+    /// No claim, or no directory.
+    Unclaimed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVIDENCE: [Evidence; 12] = [
+        Evidence::Ended {
+            success: true,
+            result: true,
+        },
+        Evidence::Ended {
+            success: true,
+            result: false,
+        },
+        Evidence::Ended {
+            success: false,
+            result: true,
+        },
+        Evidence::Ended {
+            success: false,
+            result: false,
+        },
+        Evidence::Rebooted,
+        Evidence::Died,
+        Evidence::OtherMachine,
+        Evidence::Alive,
+        Evidence::ClaimedOnly,
+        Evidence::NeverStarted,
+        Evidence::Tombstone,
+        Evidence::Unclaimed,
+    ];
+
+    #[test]
+    fn every_live_state_and_every_evidence_has_its_row() {
+        use State::{
+            Completed, Failed, Killed, Launching, Lost, Preparing, Returning, Running, Unknown,
+        };
+        // One row a live state, one column an evidence, in the order of EVIDENCE.
+        let table = [
+            (
+                Preparing,
+                [
+                    Returning, Failed, Failed, Failed, Lost, Failed, Preparing, Running, Launching,
+                    Unknown, Killed, Preparing,
+                ],
+            ),
+            (
+                Launching,
+                [
+                    Returning, Failed, Failed, Failed, Lost, Failed, Launching, Running, Launching,
+                    Unknown, Killed, Launching,
+                ],
+            ),
+            (
+                Running,
+                [
+                    Returning, Failed, Failed, Failed, Lost, Failed, Running, Running, Unknown,
+                    Unknown, Killed, Lost,
+                ],
+            ),
+            (
+                Returning,
+                [
+                    Returning, Failed, Failed, Failed, Lost, Failed, Returning, Running, Unknown,
+                    Unknown, Killed, Lost,
+                ],
+            ),
+        ];
+        for (state, expected) in table {
+            for (evidence, expected) in EVIDENCE.into_iter().zip(expected) {
+                assert_eq!(
+                    state.judge(Mode::RoundTrip, evidence),
+                    expected,
+                    "{state} and {evidence:?}"
+                );
+                let one_way = if expected == Returning && matches!(evidence, Evidence::Ended { .. })
+                {
+                    Completed
+                } else {
+                    expected
+                };
+                assert_eq!(
+                    state.judge(Mode::OneWay, evidence),
+                    one_way,
+                    "one-way, {state} and {evidence:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_ended_job_stays_ended() {
+        for state in State::ALL.into_iter().filter(|state| !state.is_live()) {
+            for evidence in EVIDENCE {
+                assert_eq!(state.judge(Mode::RoundTrip, evidence), state);
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Session channels, and taking turns when a server allows few.
+//!
+//! Main type: [`SessionChannel`]. Invariant: a channel is closed however its user ends, and its slot is given back only
+//! when the server has closed it too (or after a grace period), so that the count here never runs ahead of the
+//! server's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connection::Connection;
+use super::error::SshError;
+
+/// How long a closed channel's slot is held for a server that does not confirm.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// The limit of channels from which one is spared: SFTP and a command must never wait for an idle one.
+const SPARE_FROM: usize = 3;
+/// How often a refused channel is asked for again when no other is open here: the server may still be closing one.
+const LONELY_RETRIES: u32 = 6;
+
+/// The channels that one connection may have open.
+#[derive(Debug)]
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    limit: Mutex<usize>,
+}
+
+impl Slots {
+    /// At most `limit` channels, at least one.
+    pub(super) fn new(limit: usize) -> Self {
+        let limit = limit.max(1);
+        Self {
+            free: Arc::new(Semaphore::new(limit)),
+            limit: Mutex::new(limit),
+        }
+    }
+
+    /// How many the server is known, or supposed, to allow.
+    fn limit(&self) -> usize {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that the server allows fewer; false when only one is left.
+    fn shrink(&self, slot: OwnedSemaphorePermit) -> bool {
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        if *limit > 1 && self.free.available_permits() + 1 < *limit {
+            *limit -= 1;
+            slot.forget();
+            tracing::debug!(limit = *limit, "the server allows fewer channels");
+            return true;
+        }
+        false
+    }
+}
+
+/// A slot that is taken.
+pub(super) type Slot = OwnedSemaphorePermit;
+
+/// Opens a session channel in turn, within the channel deadline.
+pub(super) async fn open(connection: &Connection) -> Result<(Channel<Msg>, Slot), SshError> {
+    let after = connection.deadlines().channel_open;
+    connection
+        .within("opening a channel", after, open_in_turn(connection))
+        .await
+}
+
+async fn open_in_turn(connection: &Connection) -> Result<(Channel<Msg>, Slot), SshError> {
+    let slots = &connection.inner().slots;
+    let mut lonely = 0;
+    loop {
+        let slot = match slots.free.clone().try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                connection.ask_idle_to_yield();
+                slots
+                    .free
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(|_| connection.lost_now())?
+            }
+        };
+        let reason = match open_once(connection).await {
+            Ok(channel) => return Ok((channel, slot)),
+            Err(russh::Error::ChannelOpenFailure(reason)) => reason,
+            Err(_) => return Err(connection.lost().await),
+        };
+        let busy = matches!(
+            reason,
+            ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage
+        );
+        if busy && slots.shrink(slot) {
+            continue;
+        }
+        if !busy || lonely == LONELY_RETRIES {
+            let reason = format!("{reason:?}");
+            return Err(SshError::ChannelRefused {
+                host: connection.host().clone(),
+                reason,
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(20 << lonely)).await;
+        lonely += 1;
+    }
+}
+
+/// Opens a session channel only if there is one to spare: nobody is asked to give one back, and a refusal is no error.
+async fn open_spare(connection: &Connection) -> Result<Option<(Channel<Msg>, Slot)>, SshError> {
+    if connection.inner().slots.limit() < SPARE_FROM {
+        return Ok(None);
+    }
+    let Ok(slot) = connection.inner().slots.free.clone().try_acquire_owned() else {
+        return Ok(None);
+    };
+    let after = connection.deadlines().channel_open;
+    let opened = connection.within("opening a channel", after, async {
+        Ok(open_once(connection).await)
+    });
+    match opened.await? {
+        Ok(channel) => Ok(Some((channel, slot))),
+        Err(russh::Error::ChannelOpenFailure(_)) => Ok(None),
+        Err(_) => Err(connection.lost().await),
+    }
+}
+
+/// Opens one channel in a task of its own: when the caller goes away meanwhile, it is closed as soon as it is there.
+async fn open_once(connection: &Connection) -> Result<Channel<Msg>, russh::Error> {
+    let (give, take) = tokio::sync::oneshot::channel();
+    let connection = connection.clone();
+    tokio::spawn(async move {
+        let opened = connection.inner().handle.channel_open_session().await;
+        if let Err(Ok(unwanted)) = give.send(opened) {
+            let _ = unwanted.close().await;
+        }
+    });
+    take.await.unwrap_or(Err(russh::Error::Disconnect))
+}
+
+/// An open session channel in two halves.
+pub(super) struct SessionChannel {
+    halves: Option<(ChannelReadHalf, ChannelWriteHalf<Msg>)>,
+    slot: Option<Slot>,
+    closed: bool,
+}
+
+impl SessionChannel {
+    /// Opens one.
+    pub(super) async fn open(connection: &Connection) -> Result<Self, SshError> {
+        Ok(Self::new(open(connection).await?))
+    }
+
+    /// Opens one if there is one to spare.
+    pub(super) async fn open_spare(connection: &Connection) -> Result<Option<Self>, SshError> {
+        Ok(open_spare(connection).await?.map(Self::new))
+    }
+
+    fn new((channel, slot): (Channel<Msg>, Slot)) -> Self {
+        Self {
+            halves: Some(channel.split()),
+            slot: Some(slot),
+            closed: false,
+        }
+    }
+
+    /// Both halves. The state is `None` only while the channel is dropped.
+    pub(super) fn halves(&mut self) -> Option<(&mut ChannelReadHalf, &ChannelWriteHalf<Msg>)> {
+        self.halves.as_mut().map(|(read, write)| (read, &*write))
+    }
+
+    /// Takes note that the server has closed its side.
+    pub(super) fn set_closed(&mut self) {
+        self.closed = true;
+    }
+}
+
+impl Drop for SessionChannel {
+    fn drop(&mut self) {
+        let (Some((mut read, write)), false) = (self.halves.take(), self.closed) else {
+            return;
+        };
+        let slot = self.slot.take();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            // Draining goes on until the server confirms: one unread channel would stop the whole connection.
+            let close = async {
+                let _ = write.close().await;
+                while let Some(message) = read.wait().await {
+                    if matches!(message, ChannelMsg::Close) {
+                        break;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(CLOSE_GRACE, close).await;
+            drop(slot);
+        });
+    }
+}

@@ -1,0 +1,358 @@
+//! What this side does when the server speaks first.
+//!
+//! Main type: [`ClientHandler`]. Invariant: only a key that was judged good gets past the key exchange (the same one at
+//! every rekey), and no channel that the server opens is ever accepted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use russh::ChannelOpenFailure;
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use tokio_util::sync::CancellationToken;
+
+use super::cause::LostCause;
+use super::error::{SshError, bounded};
+use super::host_key::{KnownHosts, Verdict, algorithm_name, fingerprint};
+use super::options::{ConnectOptions, UnknownHostKey};
+use super::target::Target;
+
+/// How much of the server's banner is kept.
+const BANNER_LIMIT: usize = 8 * 1024;
+
+/// What the handler and the connection share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Cancelled when the session's task has ended.
+    pub(super) closed: CancellationToken,
+    /// A person is being asked about the host key.
+    pub(super) asking: AtomicBool,
+    cause: Mutex<Option<LostCause>>,
+    banner: Mutex<String>,
+    offered: Mutex<Option<PublicKey>>,
+}
+
+impl Shared {
+    /// Why the connection ended.
+    pub(super) fn cause(&self) -> LostCause {
+        self.cause
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .unwrap_or(LostCause::Closed)
+    }
+
+    /// Keeps the first reason.
+    pub(super) fn set_cause(&self, cause: LostCause) {
+        self.cause
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(cause);
+    }
+
+    /// The server's banner so far.
+    pub(super) fn banner(&self) -> String {
+        self.banner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The key that the server showed.
+    pub(super) fn offered(&self) -> Option<PublicKey> {
+        self.offered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What to do with a key that the server shows.
+pub(super) enum KeyPolicy {
+    /// Judge it, and ask the person when it is unknown.
+    Judge(Box<KeyJudge>),
+    /// Look at it and go away.
+    Look,
+}
+
+/// What judging takes.
+pub(super) struct KeyJudge {
+    /// The records.
+    pub(super) known: KnownHosts,
+    /// The host.
+    pub(super) target: Target,
+    /// Who is asked, and where trust is written.
+    pub(super) options: ConnectOptions,
+}
+
+/// A failure inside the session's task.
+#[derive(Debug)]
+pub(super) enum HandlerError {
+    /// The library's own.
+    Ssh(russh::Error),
+    /// The host key was refused.
+    HostKey(Box<SshError>),
+    /// The key was seen, which is all that was wanted.
+    Seen,
+}
+
+impl From<russh::Error> for HandlerError {
+    fn from(error: russh::Error) -> Self {
+        Self::Ssh(error)
+    }
+}
+
+/// The session's callbacks.
+pub(super) struct ClientHandler {
+    shared: Arc<Shared>,
+    policy: KeyPolicy,
+}
+
+impl ClientHandler {
+    /// Makes the callbacks of one connection.
+    pub(super) fn new(shared: Arc<Shared>, policy: KeyPolicy) -> Self {
+        Self { shared, policy }
+    }
+}
+
+impl Drop for ClientHandler {
+    fn drop(&mut self) {
+        self.shared.closed.cancel();
+    }
+}
+
+impl KeyJudge {
+    async fn judge(&self, key: &PublicKey, shared: &Shared) -> Result<(), SshError> {
+        let host = self.target.name.clone();
+        let (algorithm, fingerprint) = (algorithm_name(key), fingerprint(key));
+        match self
+            .known
+            .check(&self.target.address, self.target.port, key)
+        {
+            Verdict::Known => Ok(()),
+            Verdict::Changed {
+                file,
+                line,
+                recorded,
+            } => Err(SshError::HostKeyChanged {
+                host,
+                algorithm: algorithm.into(),
+                offered: fingerprint.into(),
+                recorded: recorded.into(),
+                file,
+                line,
+            }),
+            Verdict::Revoked { file, line } => Err(SshError::HostKeyRevoked {
+                host,
+                algorithm,
+                fingerprint,
+                file,
+                line,
+            }),
+            Verdict::Unknown => {
+                let unknown = SshError::HostKeyUnknown {
+                    host: host.clone(),
+                    algorithm: algorithm.clone(),
+                    fingerprint: fingerprint.clone(),
+                };
+                let Some(prompt) = &self.options.prompt else {
+                    return Err(unknown);
+                };
+                let question = UnknownHostKey {
+                    host,
+                    address: self.target.address.clone(),
+                    port: self.target.port,
+                    algorithm,
+                    fingerprint,
+                };
+                shared.asking.store(true, Ordering::SeqCst);
+                let answer = tokio::time::timeout(
+                    self.options.deadlines.person,
+                    prompt.accept_host_key(&question),
+                )
+                .await;
+                shared.asking.store(false, Ordering::SeqCst);
+                if !matches!(answer, Ok(true)) {
+                    return Err(unknown);
+                }
+                match &self.options.trusted_hosts {
+                    Some(file) => {
+                        KnownHosts::append(file, &self.target.address, self.target.port, key).await
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Refuses a channel and says why.
+async fn refuse(reply: ChannelOpenHandle) -> Result<(), HandlerError> {
+    tracing::debug!("refusing a channel that the server opens");
+    reply
+        .reject(ChannelOpenFailure::AdministrativelyProhibited)
+        .await;
+    Ok(())
+}
+
+impl Handler for ClientHandler {
+    type Error = HandlerError;
+
+    async fn auth_banner(
+        &mut self,
+        banner: &str,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let mut kept = self
+            .shared
+            .banner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let room = BANNER_LIMIT.saturating_sub(kept.len());
+        let mut end = banner.len().min(room);
+        while !banner.is_char_boundary(end) {
+            end -= 1;
+        }
+        kept.push_str(banner.get(..end).unwrap_or_default());
+        Ok(())
+    }
+
+    async fn check_server_key(
+        &mut self,
+        offered: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
+            // No certificate algorithm is offered, so a server that shows one breaks the negotiation.
+            return Ok(false);
+        };
+        let earlier = self
+            .shared
+            .offered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(key.clone());
+        if let Some(earlier) = earlier {
+            return Ok(earlier.key_data() == key.key_data());
+        }
+        match &self.policy {
+            KeyPolicy::Look => Err(HandlerError::Seen),
+            KeyPolicy::Judge(judge) => match judge.judge(key, &self.shared).await {
+                Ok(()) => Ok(true),
+                Err(error) => Err(HandlerError::HostKey(Box::new(error))),
+            },
+        }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _connected_address: &str,
+        _connected_port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn should_accept_unknown_server_channel(
+        &mut self,
+        _id: russh::ChannelId,
+        _channel_type: &str,
+    ) -> bool {
+        false
+    }
+
+    async fn server_channel_open_unknown(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _host_to_connect: &str,
+        _port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: russh::Channel<Msg>,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<Self::Error>,
+    ) -> Result<(), Self::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                self.shared.set_cause(LostCause::Disconnected {
+                    reason: format!("{:?}", info.reason_code),
+                    message: bounded(&info.message, 200),
+                });
+            }
+            DisconnectReason::Error(HandlerError::Ssh(error)) => {
+                self.shared.set_cause(error.into())
+            }
+            DisconnectReason::Error(_) => {}
+        }
+        self.shared.closed.cancel();
+        Ok(())
+    }
+}

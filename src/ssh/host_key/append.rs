@@ -1,0 +1,70 @@
+//! Writing a trusted key down.
+//!
+//! Main function: [`append`]. Invariant: one write under an exclusive lock; a crash leaves at worst one line that does
+//! not parse, which counts for nothing, and links and modes of the file stay as its owner made them.
+
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use rand::RngExt as _;
+use russh::keys::PublicKey;
+
+use super::entry::{Line, Marker, parse_line};
+use super::pattern::hashed_field;
+use crate::private_fs;
+use crate::ssh::SshError;
+
+/// Appends `key` under `name` to `file`.
+pub(super) async fn append(file: &Path, name: String, key: &PublicKey) -> Result<(), SshError> {
+    let (path, key) = (file.to_owned(), key.clone());
+    let failed = |source| SshError::KnownHosts {
+        path: file.to_owned(),
+        source,
+    };
+    tokio::task::spawn_blocking(move || append_blocking(&path, &name, &key))
+        .await
+        .map_err(|error| failed(io::Error::other(error)))?
+        .map_err(failed)
+}
+
+fn append_blocking(path: &Path, name: &str, key: &PublicKey) -> io::Result<()> {
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        private_fs::create_dir_all(directory)?;
+    }
+    let mut file = private_fs::open_append(path)?;
+    file.lock()?;
+    let mut bytes = Vec::new();
+    file.seek(io::SeekFrom::Start(0))?;
+    file.read_to_end(&mut bytes)?;
+    let mut hashed = false;
+    for line in bytes.split(|&byte| byte == b'\n') {
+        let Line::Entry(entry) = parse_line(line) else {
+            continue;
+        };
+        hashed |= entry.names.is_hashed();
+        if entry.marker == Marker::None
+            && entry.key.key_data() == key.key_data()
+            && entry.names.matches(name)
+        {
+            return Ok(());
+        }
+    }
+    let names = if hashed {
+        let salt: [u8; 20] = rand::rng().random();
+        hashed_field(&salt, name).ok_or(io::ErrorKind::InvalidData)?
+    } else {
+        name.to_owned()
+    };
+    let plain = PublicKey::from(key.key_data().clone());
+    let key = plain.to_openssh().map_err(io::Error::other)?;
+    let start = if bytes.is_empty() || bytes.ends_with(b"\n") {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(format!("{start}{names} {key}\n").as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,13 @@
+//! Host keys on record: known_hosts files as ssh(1) reads them.
+//!
+//! Main type: [`KnownHosts`]. Invariant: a record can only ever make the verdict stricter than "unknown" or confirm
+//! the very key that it holds; what cannot be read fails, and what cannot be parsed counts for nothing.
+
+mod append;
+mod entry;
+mod known_hosts;
+mod pattern;
+
+pub use known_hosts::{KnownHosts, Verdict};
+
+pub(super) use known_hosts::{algorithm_name, fingerprint};

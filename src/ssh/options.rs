@@ -1,0 +1,193 @@
+//! How a connection is made: deadlines, key files, agent, and who can be asked.
+//!
+//! Main type: [`ConnectOptions`]. Invariant: making one does no I/O.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::hosts::HostName;
+
+/// The time that each wait on the network may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// Name resolution and the TCP connection together.
+    pub connect: Duration,
+    /// From the TCP connection to the end of the key exchange, without the time in which a person is asked.
+    pub key_exchange: Duration,
+    /// One offered key, the agent's signature included.
+    pub auth: Duration,
+    /// A person's answer to a question.
+    pub person: Duration,
+    /// A free channel slot and the server's confirmation.
+    pub channel_open: Duration,
+    /// A file transfer in which nothing moves, and one small file request.
+    pub progress: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            key_exchange: Duration::from_secs(15),
+            auth: Duration::from_secs(30),
+            person: Duration::from_secs(110),
+            channel_open: Duration::from_secs(15),
+            progress: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where an SSH agent is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AgentSource {
+    /// `SSH_AUTH_SOCK`; on Windows the pipe of its OpenSSH, then Pageant.
+    #[default]
+    Auto,
+    /// No agent.
+    None,
+    /// This socket (a named pipe on Windows).
+    Path(PathBuf),
+}
+
+/// An unknown host key that a person is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownHostKey {
+    /// The configured name.
+    pub host: HostName,
+    /// The address that was dialled.
+    pub address: String,
+    /// The port that was dialled.
+    pub port: u16,
+    /// The key's algorithm, such as `ssh-ed25519`.
+    pub algorithm: String,
+    /// The fingerprint as `SHA256:...`.
+    pub fingerprint: String,
+}
+
+/// Somebody at a terminal.
+#[async_trait]
+pub trait Prompt: Send + Sync {
+    /// Asks for the passphrase of a private key file; `None` when there is no answer.
+    async fn passphrase(&self, key_file: &Path) -> Option<Zeroizing<String>>;
+
+    /// Asks whether an unknown host key is the right one. After `true` the key is written down.
+    async fn accept_host_key(&self, key: &UnknownHostKey) -> bool;
+}
+
+/// How connections are made. [`ConnectOptions::new`] has the defaults for a home directory.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// The deadlines.
+    pub deadlines: Deadlines,
+    /// The silence after which the server is asked whether it is still there.
+    pub keepalive: Keepalive,
+    /// known_hosts files that are read and never written.
+    pub known_hosts: Vec<PathBuf>,
+    /// Our own known_hosts file: read too, and the one where trust is written.
+    pub trusted_hosts: Option<PathBuf>,
+    /// The directory with the default identity files.
+    pub identity_dir: Option<PathBuf>,
+    /// The agent.
+    pub agent: AgentSource,
+    /// Who is asked; `None` means that nobody is at a terminal.
+    pub prompt: Option<Arc<dyn Prompt>>,
+    /// The most channels that are open at the same time on one connection.
+    pub max_channels: MaxChannels,
+}
+
+/// Keepalive messages: one per `interval` of silence, the link is dead after `misses` without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence before one is sent.
+    pub interval: Duration,
+    /// How many may stay unanswered.
+    pub misses: usize,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(15),
+            misses: 3,
+        }
+    }
+}
+
+/// The most channels on one connection: 8, because OpenSSH servers allow 10 sessions by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxChannels(pub usize);
+
+impl Default for MaxChannels {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
+impl ConnectOptions {
+    /// The defaults for a home directory: its `.ssh/known_hosts`, `.ssh/known_hosts2` and identities, and the agent.
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        let ssh = home.join(".ssh");
+        Self {
+            known_hosts: vec![ssh.join("known_hosts"), ssh.join("known_hosts2")],
+            identity_dir: Some(ssh),
+            ..Self::default()
+        }
+    }
+
+    /// Sets our own known_hosts file, where trust is written.
+    #[must_use]
+    pub fn trusted_hosts(mut self, file: PathBuf) -> Self {
+        self.trusted_hosts = Some(file);
+        self
+    }
+
+    /// Sets the agent.
+    #[must_use]
+    pub fn agent(mut self, agent: AgentSource) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// Sets who is asked.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
+        self.prompt = Some(prompt);
+        self
+    }
+
+    /// Every known_hosts file that is read, the read-only ones first.
+    #[must_use]
+    pub fn host_key_files(&self) -> Vec<PathBuf> {
+        self.known_hosts
+            .iter()
+            .chain(&self.trusted_hosts)
+            .cloned()
+            .collect()
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ConnectOptions")
+            .field("deadlines", &self.deadlines)
+            .field("keepalive", &self.keepalive)
+            .field("known_hosts", &self.known_hosts)
+            .field("trusted_hosts", &self.trusted_hosts)
+            .field("identity_dir", &self.identity_dir)
+            .field("agent", &self.agent)
+            .field("prompt", &self.prompt.is_some())
+            .field("max_channels", &self.max_channels.0)
+            .finish()
+    }
+}

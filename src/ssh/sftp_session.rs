@@ -1,0 +1,302 @@
+//! One SFTP session on a channel of a connection, opened when it is needed and given back when others need the channel.
+//!
+//! Main type: [`SftpShared`]. Invariant: a session is closed only when no request is under way on it, and the slot of
+//! its channel is given back only after the channel has ended.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use russh::ChannelMsg;
+use russh::ChannelStream;
+use russh::client::Msg;
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::client::{Config, RawSftpSession};
+use russh_sftp::protocol::{Packet, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::channel::{self, Slot};
+use super::connection::Connection;
+use super::error::{SshError, bounded};
+use super::path::RemotePath;
+
+/// Requests carry no deadline of the library's: theirs would start when a request is queued behind megabytes of
+/// others. Every wait here has one of its own.
+const NO_LIBRARY_DEADLINE: u64 = 24 * 3600;
+/// How many files are open at once. Also keeps OpenSSH's handles (a counter in four bytes) valid UTF-8, which the
+/// library needs them to be.
+const OPEN_FILES: usize = 48;
+/// How many growing files stay open between reads.
+const KEPT_OPEN: usize = 8;
+
+/// An SFTP session that can be closed and opened again.
+pub(super) struct SftpShared {
+    connection: Connection,
+    live: RwLock<Option<Live>>,
+}
+
+/// An open session.
+pub(super) struct Live {
+    /// The requests.
+    pub(super) raw: RawSftpSession,
+    /// Bounds the open files.
+    pub(super) open_files: Semaphore,
+    /// The server can rename over an existing file.
+    pub(super) posix_rename: bool,
+    /// The server can say how much space is left.
+    pub(super) statvfs: bool,
+    kept: Mutex<HashMap<String, String>>,
+    broken: AtomicBool,
+}
+
+impl SftpShared {
+    /// Opens the session, so that its absence is known at once.
+    pub(super) async fn open(connection: &Connection) -> Result<Arc<Self>, SshError> {
+        let live = start(connection).await?;
+        Ok(Arc::new(Self {
+            connection: connection.clone(),
+            live: RwLock::new(Some(live)),
+        }))
+    }
+
+    /// The connection.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The open session, opened again when it was given back.
+    pub(super) async fn live(&self) -> Result<RwLockReadGuard<'_, Live>, SshError> {
+        loop {
+            if self.connection.is_closed() {
+                return Err(self.connection.lost().await);
+            }
+            let guard = self.live.read().await;
+            match RwLockReadGuard::try_map(guard, |live| {
+                live.as_ref()
+                    .filter(|live| !live.broken.load(Ordering::SeqCst))
+            }) {
+                Ok(live) => return Ok(live),
+                Err(guard) => drop(guard),
+            }
+            let mut slot = self.live.write().await;
+            if slot
+                .as_ref()
+                .is_none_or(|live| live.broken.load(Ordering::SeqCst))
+            {
+                *slot = None;
+                *slot = Some(start(&self.connection).await?);
+            }
+        }
+    }
+
+    /// Waits until no request is under way, then closes the session.
+    pub(super) async fn yield_channel(&self) {
+        *self.live.write().await = None;
+    }
+
+    /// Turns a failed request on `path` into an error of ours.
+    pub(super) async fn failed(
+        &self,
+        live: &Live,
+        path: &RemotePath,
+        error: SftpError,
+    ) -> SshError {
+        let host = self.connection.host().clone();
+        let path = path.clone();
+        match error {
+            SftpError::Status(status) => match status.status_code {
+                StatusCode::NoSuchFile => SshError::NotFound { host, path },
+                StatusCode::PermissionDenied => SshError::PermissionDenied { host, path },
+                code => {
+                    let words = bounded(&status.error_message, 500);
+                    let message = if words.is_empty() {
+                        code.to_string()
+                    } else {
+                        words
+                    };
+                    SshError::Remote {
+                        host,
+                        path,
+                        message,
+                    }
+                }
+            },
+            other => {
+                // A session that has lost its stream, or its place in it, is of no more use.
+                live.broken.store(true, Ordering::SeqCst);
+                let closed = self.connection.inner().shared.closed.clone();
+                if tokio::time::timeout(Duration::from_millis(500), closed.cancelled())
+                    .await
+                    .is_ok()
+                {
+                    return self.connection.lost_now();
+                }
+                SshError::Remote {
+                    host,
+                    path,
+                    message: bounded(&other.to_string(), 500),
+                }
+            }
+        }
+    }
+}
+
+impl Live {
+    /// The handle of a growing file that is kept open.
+    pub(super) fn kept_open(&self, path: &RemotePath) -> Option<String> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path.as_str())
+            .cloned()
+    }
+
+    /// Keeps a handle open; returns the one that has to be closed instead, if any.
+    pub(super) fn keep_open(&self, path: &RemotePath, handle: String) -> Option<String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let crowded = if kept.len() >= KEPT_OPEN && !kept.contains_key(path.as_str()) {
+            kept.keys().next().cloned()
+        } else {
+            None
+        };
+        let evicted = crowded.and_then(|path| kept.remove(&path));
+        kept.insert(path.as_str().to_owned(), handle).or(evicted)
+    }
+
+    /// Forgets a handle; returns it for closing.
+    pub(super) fn forget(&self, path: &RemotePath) -> Option<String> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(path.as_str())
+    }
+}
+
+async fn start(connection: &Connection) -> Result<Live, SshError> {
+    let (mut channel, slot) = channel::open(connection).await?;
+    let unavailable = || SshError::SftpUnavailable {
+        host: connection.host().clone(),
+    };
+    let after = connection.deadlines().channel_open;
+    connection
+        .within("starting SFTP", after, async move {
+            channel
+                .request_subsystem(true, "sftp")
+                .await
+                .map_err(|_| connection.lost_now())?;
+            loop {
+                match channel.wait().await {
+                    Some(ChannelMsg::Success) => break,
+                    Some(ChannelMsg::WindowAdjusted { .. }) => {}
+                    None if connection.is_closed() => return Err(connection.lost().await),
+                    _ => {
+                        let _ = channel.close().await;
+                        return Err(unavailable());
+                    }
+                }
+            }
+            let ended = CancellationToken::new();
+            let stream = SlottedStream {
+                stream: channel.into_stream(),
+                _slot: slot,
+                _ended: ended.clone().drop_guard(),
+            };
+            let config = Config {
+                // One data reply of the largest read, with room for its header.
+                max_packet_len: 320 * 1024,
+                request_timeout_secs: NO_LIBRARY_DEADLINE,
+                ..Config::default()
+            };
+            let raw = RawSftpSession::new_with_config(stream, config);
+            // The library gives the stream up at the first reply that is none (start-up files of the account that
+            // talk), and leaves whoever waits for an answer waiting.
+            let version = tokio::select! {
+                biased;
+                version = raw.init() => version.ok(),
+                () = ended.cancelled() => None,
+            };
+            let version = match version {
+                Some(version) => version,
+                None if connection.is_closed() => return Err(connection.lost().await),
+                None => return Err(unavailable()),
+            };
+            Ok(Live {
+                raw,
+                open_files: Semaphore::new(OPEN_FILES),
+                posix_rename: version.extensions.contains_key("posix-rename@openssh.com"),
+                statvfs: version.extensions.contains_key("statvfs@openssh.com"),
+                kept: Mutex::default(),
+                broken: AtomicBool::new(false),
+            })
+        })
+        .await
+}
+
+/// Renames, over an existing file when the server can.
+pub(super) async fn rename(live: &Live, from: &str, to: &str) -> Result<(), SftpError> {
+    if !live.posix_rename {
+        // SFTP version 3 has no rename over an existing file (draft-ietf-secsh-filexfer-02 section 6.5).
+        match live.raw.remove(to).await {
+            Ok(_) => {}
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::NoSuchFile => {}
+            Err(error) => return Err(error),
+        }
+        return live.raw.rename(from, to).await.map(drop);
+    }
+    let mut data = Vec::with_capacity(from.len() + to.len() + 8);
+    for text in [from, to] {
+        data.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        data.extend_from_slice(text.as_bytes());
+    }
+    match live.raw.extended("posix-rename@openssh.com", data).await? {
+        Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
+        Packet::Status(status) => Err(SftpError::Status(status)),
+        _ => Err(SftpError::UnexpectedPacket),
+    }
+}
+
+/// A channel's stream that holds its slot until both its ends are done with, and says then that it has ended.
+struct SlottedStream {
+    stream: ChannelStream<Msg>,
+    _slot: Slot,
+    _ended: DropGuard,
+}
+
+impl AsyncRead for SlottedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for SlottedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,276 @@
+//! Agents that fail, lie or are not there, on either side.
+
+use handover::handoff::{Ending, Failure, HandoffError};
+use handover::job::{Mode, State};
+
+use crate::support::{BOX, History, Stage, grown};
+
+/// Checks that a handoff was refused before anything ran on the host, and left nothing there.
+#[track_caller]
+fn nothing_launched(stage: &Stage, before: &History, failure: &Failure) {
+    assert_eq!(&stage.history_here(), before);
+    assert!(!stage.is_there(), "nothing was imported there");
+    assert_eq!(stage.job_directories().len(), 0, "{failure:?}");
+    assert!(!failure.manual.is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_that_exits_with_an_error_fails_the_job_and_its_session_can_be_collected() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let message = "RULE say half of it\nRULE noise\nRULE exit 7";
+    let mut send = vec!["send", BOX, "--round-trip", "--session", &session];
+    send.extend(["--message", message]);
+    let person = stage.run(&send).await.exits(9);
+    assert!(person.err.contains("status 7"), "{}", person.err);
+    assert!(
+        person.err.contains("end of the agent's error output"),
+        "{}",
+        person.err
+    );
+    assert!(person.err.contains("handover collect"), "{}", person.err);
+    assert!(
+        !person.err.contains('\u{1b}'),
+        "no control character of the agent"
+    );
+    assert_eq!(stage.history_here(), before);
+
+    let job = stage.jobs().await[0].id.to_string();
+    let collected = stage.run(&["collect", &job, "--json"]).await.exits(0);
+    let result = collected.document();
+    assert_eq!(result["outcome"], "completed");
+    assert_eq!(result["agent_exit"], 7);
+    let new = grown(&before, &stage.history_here());
+    assert!(new[1].text().contains("half of it"));
+    assert_eq!(stage.jobs().await[0].state, State::Failed);
+}
+
+#[tokio::test]
+async fn an_agent_that_exits_before_it_did_anything_fails_the_job_and_changes_nothing_here() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let failure = stage.send("RULE exit-before 3").await.unwrap_err();
+    match &failure.error {
+        HandoffError::Remote { code, phase, .. } => assert_eq!((*code, *phase), (Some(3), "run")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(stage.history_here(), before);
+    // There is nothing new to collect either, and the session is free.
+    let again = stage.collect(failure.job.unwrap()).await.unwrap_err();
+    assert!(
+        matches!(again.error, HandoffError::Remote { .. }),
+        "{again:?}"
+    );
+    assert_eq!(stage.history_here(), before);
+    stage.send("Go on.").await.unwrap();
+    grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
+async fn a_run_that_brought_no_answer_is_a_failure_that_says_so() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let mut send = vec!["send", BOX, "--round-trip", "--session", &session, "--json"];
+    send.extend(["--message", "RULE nothing"]);
+    let ran = stage.run(&send).await.exits(9);
+    let error = ran.error("nothing_new");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("no new message")
+    );
+    assert_eq!(stage.history_here(), before);
+}
+
+#[tokio::test]
+async fn a_missing_agent_is_told_with_the_places_looked_in_and_nothing_is_launched() {
+    let stage = Stage::new().await;
+    stage.configure("opencode = \"~/no where/opencode\"");
+    let before = stage.history_here();
+    let failure = stage.send("Go on.").await.unwrap_err();
+    assert!(
+        failure.error.to_string().contains("no where/opencode"),
+        "{failure:?}"
+    );
+    nothing_launched(&stage, &before, &failure);
+    let session = stage.session.to_string();
+    let ran = stage
+        .run(&["send", BOX, "--session", &session, "--json"])
+        .await;
+    ran.exits(7).error("agent_missing");
+    assert_eq!(stage.job_directories().len(), 0);
+}
+
+#[tokio::test]
+async fn an_agent_in_the_search_path_of_the_login_shell_alone_is_found() {
+    let stage = Stage::new().await;
+    std::fs::rename(stage.there(".opencode/bin"), stage.there("tools")).unwrap();
+    std::fs::write(
+        stage.there(".profile"),
+        "PATH=$HOME/tools:$PATH\nexport PATH\n",
+    )
+    .unwrap();
+    // An empty text would be refused; this is how a hosts file without the key is written.
+    stage.configure("# opencode = ");
+    let before = stage.history_here();
+    stage.send("Go on.").await.unwrap();
+    grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
+async fn a_broken_agent_there_is_refused_before_the_launch() {
+    let stage = Stage::new().await;
+    std::fs::write(
+        stage.there(".opencode/bin/opencode"),
+        "#!/bin/sh\necho 'no such library' >&2\nexit 127\n",
+    )
+    .unwrap();
+    let before = stage.history_here();
+    let failure = stage.send("Go on.").await.unwrap_err();
+    assert!(
+        matches!(&failure.error, HandoffError::AgentBroken { reason, .. } if reason.contains("no such library")),
+        "{failure:?}"
+    );
+    nothing_launched(&stage, &before, &failure);
+}
+
+#[tokio::test]
+async fn an_import_that_failed_there_is_never_taken_for_done() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    for how in ["fail", "silent"] {
+        stage.settings_there(&format!("STANDIN_IMPORT={how}\n"));
+        let failure = stage.send("Go on.").await.unwrap_err();
+        assert!(
+            matches!(
+                failure.error,
+                HandoffError::Remote {
+                    phase: "import",
+                    ..
+                }
+            ),
+            "{how}: {failure:?}"
+        );
+        assert_eq!(stage.history_here(), before);
+        if stage.is_there() {
+            assert_eq!(stage.history_there().launches(), 0, "{how}: it did not run");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_failed_here_keeps_the_result_there_until_it_is_collected() {
+    for how in ["fail", "silent"] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        stage.settings_here(&format!("STANDIN_IMPORT={how}\n"));
+        let session = stage.session.to_string();
+        let send = ["send", BOX, "--round-trip", "--session", &session, "--json"];
+        let ran = stage.run(&send).await.exits(12);
+        let job = ran.error("local_agent")["job"].as_str().unwrap().to_owned();
+        let kept = stage.job_directories();
+        assert_eq!(kept.len(), 1, "{how}");
+        assert!(kept[0].join("back.json").exists(), "{how}");
+        if how == "fail" {
+            assert_eq!(stage.history_here(), before);
+        }
+        stage.settings_here("");
+        // Also where everything had come already, and only the proof was missing.
+        let outcome = stage.collect(&job).await.unwrap();
+        assert_eq!(outcome.ending, Ending::Completed, "{how}");
+        assert_eq!(stage.job_directories().len(), 0, "{how}");
+        grown(&before, &stage.history_here());
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_is_cut_there_fails_and_is_exported_again_by_collecting_it() {
+    for how in ["cut", "fail"] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        stage.settings_there(&format!("STANDIN_EXPORT={how}\n"));
+        let failure = stage.send("RULE say worked").await.unwrap_err();
+        assert!(
+            matches!(
+                failure.error,
+                HandoffError::Remote {
+                    phase: "export",
+                    ..
+                }
+            ) || matches!(failure.error, HandoffError::Document(_)),
+            "{how}: {failure:?}"
+        );
+        assert_eq!(stage.history_here(), before);
+        assert_eq!(stage.job_directories().len(), 1);
+        stage.settings_there("");
+        let outcome = stage.collect(failure.job.unwrap()).await.unwrap();
+        assert_eq!(outcome.trip.unwrap().text.as_deref(), Some("worked"));
+        grown(&before, &stage.history_here());
+        assert_eq!(stage.job_directories().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_result_is_refused_before_the_agent_here_sees_it() {
+    for how in ["wrong-session", "deep"] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        stage.settings_there(&format!("STANDIN_EXPORT={how}\n"));
+        // An import would fail otherwise, and the code would tell.
+        stage.settings_here("STANDIN_IMPORT=fail\n");
+        let session = stage.session.to_string();
+        let send = ["send", BOX, "--round-trip", "--session", &session, "--json"];
+        stage.run(&send).await.exits(11).error("document");
+        assert_eq!(stage.history_here(), before);
+        let kept = stage.job_directories();
+        assert!(
+            kept[0].join("back.json").exists(),
+            "{how}: it is kept there"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_is_cut_or_fails_here_ends_the_handoff_before_anything_is_sent() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    for (how, code) in [
+        ("cut", 11),
+        ("fail", 12),
+        ("wrong-session", 11),
+        ("deep", 11),
+    ] {
+        stage.settings_here(&format!("STANDIN_EXPORT={how}\n"));
+        let ran = stage.run(&["send", BOX, "--session", &session]).await;
+        let ran = ran.exits(code);
+        assert_eq!(ran.out, "", "{how}");
+        assert_eq!(stage.history_here(), before);
+        assert!(!stage.is_there());
+        assert_eq!(stage.job_directories().len(), 0, "{how}: {}", ran.err);
+    }
+    stage.settings_here("");
+    assert!(
+        stage
+            .jobs()
+            .await
+            .iter()
+            .all(|job| job.state == State::Failed)
+    );
+    stage.send("Go on.").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_one_way_agent_that_fails_at_once_is_told() {
+    let stage = Stage::new().await;
+    stage.settings_there("STANDIN_IMPORT=fail\n");
+    let handoff = stage.round_trip("Go on.").mode(Mode::OneWay);
+    let failure = handoff.start().outcome().await.unwrap_err();
+    assert!(
+        matches!(failure.error, HandoffError::Remote { .. }),
+        "{failure:?}"
+    );
+}

@@ -1,0 +1,310 @@
+//! Two machines for a test: an agent and a session here, a host there, and a proxy for the network between.
+//!
+//! The main type is [`Stage`]. The library's client and the program read the same configuration.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use handover::demo::server::{DemoServer, ServerOptions};
+use handover::demo::standin::{self, Seed};
+use handover::handoff::{Client, ClientOptions, Failure, HandoffBuilder, Outcome};
+use handover::hosts::Places;
+use handover::job::{JobRecord, Mode};
+use handover::session::SessionId;
+use handover::ssh::{AgentSource, ConnectOptions, KnownHosts};
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::{Algorithm, PrivateKey};
+use tempfile::TempDir;
+
+use super::History;
+use crate::proxy::Proxy;
+
+/// The host's name in the tests.
+pub(crate) const BOX: &str = "box";
+/// What every wait in these tests is bounded by; none takes a quarter of it on an idle machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Two machines, and the network between.
+pub(crate) struct Stage {
+    pub(crate) server: DemoServer,
+    pub(crate) proxy: Proxy,
+    pub(crate) session: SessionId,
+    root: TempDir,
+}
+
+impl Stage {
+    /// A well-behaved host, and a session of two turns here.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A host of these properties.
+    pub(crate) async fn with(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("handover-test-")
+            .tempdir()
+            .unwrap();
+        let there = make(root.path(), "there");
+        let here = make(root.path(), "here");
+        for name in ["project", "config", "state", ".ssh"] {
+            make(&here, name);
+        }
+        let key = new_key();
+        let file = here.join(".ssh/id_ed25519");
+        std::fs::write(&file, key.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+
+        let program = Path::new(env!("CARGO_BIN_EXE_handover"));
+        standin::install(&there.join(".opencode/bin"), program, None).unwrap();
+        let data = make(&here, ".local/share");
+        standin::install(&here.join("bin"), program, Some(&data)).unwrap();
+        let session = standin::seed_session(&data, &here.join("project"), &Seed::default());
+
+        let mut options = ServerOptions::new(&there, key.public_key().clone());
+        change(&mut options);
+        let server = DemoServer::start(options).await.unwrap();
+        let proxy = Proxy::start(server.address()).await.unwrap();
+        let stage = Self {
+            server,
+            proxy,
+            session: session.unwrap(),
+            root,
+        };
+        stage.configure("");
+        stage.trust().await;
+        stage
+    }
+
+    /// Writes the hosts file: the host at the proxy, with these lines more.
+    pub(crate) fn configure(&self, more: &str) {
+        self.configure_at(self.proxy.address(), more);
+    }
+
+    /// Writes the hosts file: the host at this address, with these lines more. Where none says otherwise, the
+    /// agent there is the stand-in, whatever else this machine has.
+    pub(crate) fn configure_at(&self, address: SocketAddr, more: &str) {
+        let opencode = if more.contains("opencode = ") {
+            ""
+        } else {
+            "opencode = \"~/.opencode/bin/opencode\"\n"
+        };
+        let text = format!(
+            "[hosts.{BOX}]\nhost = \"demo@{}\"\nport = {}\n{opencode}{more}\n",
+            address.ip(),
+            address.port()
+        );
+        std::fs::write(self.here("config/hosts.toml"), text).unwrap();
+    }
+
+    /// Writes the host's key down, as `handover trust` does.
+    pub(crate) async fn trust(&self) {
+        let file = self.here("config/known_hosts");
+        let address = self.proxy.address();
+        KnownHosts::append(
+            &file,
+            &address.ip().to_string(),
+            address.port(),
+            &self.server.host_key(),
+        )
+        .await
+        .unwrap();
+    }
+
+    /// A path below the home here.
+    pub(crate) fn here(&self, path: &str) -> PathBuf {
+        self.root.path().join("here").join(path)
+    }
+
+    /// A path below the home there.
+    pub(crate) fn there(&self, path: &str) -> PathBuf {
+        self.root.path().join("there").join(path)
+    }
+
+    /// Makes another session here, bound to the project.
+    pub(crate) fn seed(&self, seed: &Seed) -> SessionId {
+        standin::seed_session(&self.here(".local/share"), &self.here("project"), seed).unwrap()
+    }
+
+    /// What makes the agent here misbehave; an empty text ends that.
+    pub(crate) fn settings_here(&self, text: &str) {
+        std::fs::write(self.here(".local/share/opencode/standin/settings"), text).unwrap();
+    }
+
+    /// What makes the agent there misbehave; an empty text ends that.
+    pub(crate) fn settings_there(&self, text: &str) {
+        let directory = self.there(".local/share/opencode/standin");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("settings"), text).unwrap();
+    }
+
+    /// Puts a `date` first in every search path of the host, whose clock is ahead by so many seconds.
+    pub(crate) fn clock_there(&self, seconds: i64) {
+        let bin = make(&self.there(""), "skewed");
+        let date = bin.join("date");
+        let script = format!(
+            "#!/bin/sh\ncase $* in\n  +%s%N) exec /bin/date -d '{seconds} seconds' +%s%N ;;\n  \
+             *) exec /bin/date -d '{seconds} seconds' \"$@\" ;;\nesac\n"
+        );
+        std::fs::write(&date, script).unwrap();
+        std::fs::set_permissions(&date, Permissions::from_mode(0o755)).unwrap();
+        let line = format!("PATH='{}':$PATH\nexport PATH\n", bin.display());
+        std::fs::write(self.there(".profile"), line).unwrap();
+    }
+
+    /// The search path with which [`clock_there`](Self::clock_there) works; for `ServerOptions::path`.
+    pub(crate) fn skewed_path(home: &Path) -> OsString {
+        let mut path = home.join("skewed").into_os_string();
+        path.push(":/usr/local/bin:/usr/bin:/bin");
+        path
+    }
+
+    /// The environment of the program and of the library's client.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("HOME", self.here("").into_os_string()),
+            ("PATH", OsString::from("/usr/local/bin:/usr/bin:/bin")),
+            ("HANDOVER_CONFIG_DIR", self.here("config").into_os_string()),
+            ("HANDOVER_STATE_DIR", self.here("state").into_os_string()),
+            (
+                "HANDOVER_OPENCODE",
+                self.here("bin/opencode").into_os_string(),
+            ),
+        ]
+    }
+
+    /// The options of the library's client.
+    pub(crate) fn options(&self) -> ClientOptions {
+        let environment = self.environment();
+        let lookup = |key: &str| {
+            let found = environment.iter().find(|(name, _)| *name == key);
+            found.map(|(_, value)| value.clone())
+        };
+        let places = Places::from_lookup(lookup, &self.here("project")).unwrap();
+        let connect = ConnectOptions::new(&places.home)
+            .trusted_hosts(places.known_hosts_file())
+            .agent(AgentSource::None);
+        ClientOptions {
+            places,
+            inline_hosts: Vec::new(),
+            connect,
+            opencode: Some(self.here("bin/opencode")),
+        }
+    }
+
+    /// The library's client.
+    pub(crate) fn client(&self) -> Client {
+        Client::open(self.options()).unwrap()
+    }
+
+    /// A round trip of the session to `~/work`, not started yet.
+    pub(crate) fn round_trip(&self, message: &str) -> HandoffBuilder {
+        self.client()
+            .handoff(BOX)
+            .unwrap()
+            .session(self.session.clone())
+            .mode(Mode::RoundTrip)
+            .directory("~/work".parse().unwrap())
+            .message(message)
+    }
+
+    /// Makes such a round trip.
+    pub(crate) async fn send(&self, message: &str) -> Result<Outcome, Failure> {
+        bounded("the handoff", self.round_trip(message).start().outcome()).await
+    }
+
+    /// Collects a job.
+    pub(crate) async fn collect(&self, job: impl ToString) -> Result<Outcome, Failure> {
+        let collection = self.client().collect(job.to_string()).start();
+        bounded("the collection", collection.outcome()).await
+    }
+
+    /// The jobs of the store, newest first.
+    pub(crate) async fn jobs(&self) -> Vec<JobRecord> {
+        self.client().jobs().await.unwrap()
+    }
+
+    /// The session as it is here.
+    pub(crate) fn history_here(&self) -> History {
+        History::read(&self.here(".local/share"), &self.session)
+    }
+
+    /// The session as it is there.
+    pub(crate) fn history_there(&self) -> History {
+        History::read(&self.there(".local/share"), &self.session)
+    }
+
+    /// Whether the agent there has the session.
+    pub(crate) fn is_there(&self) -> bool {
+        History::file(&self.there(".local/share"), &self.session).exists()
+    }
+
+    /// The job directories on the host.
+    pub(crate) fn job_directories(&self) -> Vec<PathBuf> {
+        entries(&self.there(".local/state/handover/jobs"))
+    }
+
+    /// Every file and directory below the two homes with this name.
+    pub(crate) fn all_named(&self, name: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        walk(self.root.path(), &mut |path| {
+            if path.file_name() == Some(OsStr::new(name)) {
+                found.push(path.to_owned());
+            }
+        });
+        found
+    }
+}
+
+/// What is in a directory; nothing where there is none.
+pub(crate) fn entries(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+/// Looks at everything below a directory, links not followed. What vanishes meanwhile is left out.
+pub(crate) fn walk(directory: &Path, look: &mut impl FnMut(&Path)) {
+    for path in entries(directory) {
+        look(&path);
+        if path
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_dir())
+        {
+            walk(&path, look);
+        }
+    }
+}
+
+/// A new key.
+pub(crate) fn new_key() -> PrivateKey {
+    PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
+}
+
+/// Waits for work, within the deadline.
+pub(crate) async fn bounded<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done,
+        Err(_) => panic!("{what} takes too long"),
+    }
+}
+
+/// Waits until something holds, within the deadline.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    bounded(what, wait).await;
+}
+
+fn make(parent: &Path, name: &str) -> PathBuf {
+    let path = parent.join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}

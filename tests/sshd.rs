@@ -1,0 +1,1038 @@
+//! The SSH layer against a real OpenSSH server.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+#[path = "support/sshd.rs"]
+mod sshd;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use handover::ssh::{
+    AgentSource, AttemptOutcome, ConnectOptions, Connection, ExecOptions, ExitStatus, Files,
+    Prompt, RemotePath, SshError, Target, UnknownHostKey, Verdict, scan_host_key,
+};
+use sha2::{Digest as _, Sha256};
+use sshd::{Sshd, SshdOptions, keygen, wait_for};
+use zeroize::Zeroizing;
+
+/// A bound for what happens at once, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+fn user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn target(sshd: &Sshd, key: &str) -> Target {
+    Target {
+        name: "box".parse().unwrap(),
+        address: "127.0.0.1".to_owned(),
+        port: sshd.port(),
+        user: user(),
+        identity_files: vec![sshd.path(key)],
+    }
+}
+
+/// Options that trust the server's key and use no agent.
+fn options(sshd: &Sshd) -> ConnectOptions {
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    with_known_hosts(sshd, &sshd.known_hosts_line(&names, "ed25519"))
+}
+
+fn with_known_hosts(sshd: &Sshd, lines: &str) -> ConnectOptions {
+    let file = sshd.path("known_hosts");
+    fs::write(&file, lines).unwrap();
+    let mut options = ConnectOptions::default()
+        .agent(AgentSource::None)
+        .trusted_hosts(sshd.path("trusted"));
+    options.known_hosts = vec![file];
+    options
+}
+
+async fn connect(sshd: &Sshd) -> Connection {
+    Connection::open(&target(sshd, "id_ed25519"), &options(sshd))
+        .await
+        .unwrap()
+}
+
+fn remote(path: &Path) -> RemotePath {
+    path.to_str().unwrap().parse().unwrap()
+}
+
+struct Person {
+    passphrase: &'static str,
+    accept: bool,
+    asked: AtomicUsize,
+}
+
+impl Person {
+    fn new(passphrase: &'static str, accept: bool) -> Arc<Self> {
+        Arc::new(Self {
+            passphrase,
+            accept,
+            asked: AtomicUsize::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Prompt for Person {
+    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Some(Zeroizing::new(self.passphrase.to_owned()))
+    }
+
+    async fn accept_host_key(&self, key: &UnknownHostKey) -> bool {
+        assert!(key.fingerprint.starts_with("SHA256:"));
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.accept
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn every_kind_of_key_logs_in() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    for key in ["id_ed25519", "id_ecdsa", "id_rsa"] {
+        let connection = Connection::open(&target(&sshd, key), &options(&sshd))
+            .await
+            .unwrap();
+        let output = connection
+            .exec("echo $SSH_CONNECTION", ExecOptions::new("a test"))
+            .await
+            .unwrap();
+        assert!(output.status.success());
+        connection.close().await;
+        assert!(connection.is_closed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn the_default_files_are_offered_when_none_is_named() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let mut target = target(&sshd, "id_ed25519");
+    target.identity_files.clear();
+    let mut options = options(&sshd);
+    options.identity_dir = Some(sshd.path(""));
+    Connection::open(&target, &options).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_unaccepted_key_is_named_in_the_error() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let error = Connection::open(&target(&sshd, "stranger"), &options(&sshd))
+        .await
+        .unwrap_err();
+    let SshError::AuthFailed { tried, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(tried.len(), 1);
+    assert_eq!(tried[0].outcome, AttemptOutcome::Rejected);
+    assert!(error.to_string().contains("stranger"), "{error}");
+    assert!(!error.is_retryable_dial());
+
+    let error = Connection::open(&target(&sshd, "missing"), &options(&sshd))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SshError::KeyFile { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_encrypted_key_fails_at_once_without_a_person() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let error = Connection::open(&target(&sshd, "locked"), &options(&sshd))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, SshError::KeyEncrypted { path, .. } if path.ends_with("locked")),
+        "{error:?}"
+    );
+
+    let mut both = target(&sshd, "locked");
+    both.identity_files.push(sshd.path("id_ed25519"));
+    Connection::open(&both, &options(&sshd)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_person_is_asked_for_a_passphrase_that_would_help_and_for_no_other() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let person = Person::new("open sesame", false);
+    Connection::open(
+        &target(&sshd, "locked"),
+        &options(&sshd).prompt(person.clone()),
+    )
+    .await
+    .unwrap();
+    assert_eq!(person.asked.load(Ordering::SeqCst), 1);
+
+    let wrong = Person::new("close sesame", false);
+    let error = Connection::open(
+        &target(&sshd, "locked"),
+        &options(&sshd).prompt(wrong.clone()),
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(error, SshError::AuthFailed { .. }), "{error:?}");
+    assert_eq!(wrong.asked.load(Ordering::SeqCst), 3);
+
+    keygen(&sshd.path("useless"), "ed25519", "secret");
+    let spared = Person::new("secret", false);
+    Connection::open(
+        &target(&sshd, "useless"),
+        &options(&sshd).prompt(spared.clone()),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(spared.asked.load(Ordering::SeqCst), 0);
+}
+
+struct Agent {
+    socket: PathBuf,
+    child: std::process::Child,
+}
+
+impl Agent {
+    fn start(directory: &Path) -> Self {
+        let socket = directory.join("agent.sock");
+        let child = Command::new("ssh-agent")
+            .args(["-D", "-a"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(wait_for(AT_ONCE, || socket.exists()));
+        Self { socket, child }
+    }
+
+    fn add(&self, key: &Path) {
+        let status = Command::new("ssh-add")
+            .arg("-q")
+            .arg(key)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_agent_signs_and_its_many_keys_do_not_crowd_out_a_file() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    for key in ["id_ed25519", "id_rsa"] {
+        let home = tempfile::tempdir().unwrap();
+        let agent = Agent::start(home.path());
+        agent.add(&sshd.path(key));
+        let mut target = target(&sshd, key);
+        target.identity_files.clear();
+        let source = AgentSource::Path(agent.socket.clone());
+        Connection::open(&target, &options(&sshd).agent(source))
+            .await
+            .unwrap();
+    }
+    let home = tempfile::tempdir().unwrap();
+    let agent = Agent::start(home.path());
+    for place in 0..8 {
+        let key = sshd.path(&format!("crowd{place}"));
+        keygen(&key, "ed25519", "");
+        agent.add(&key);
+    }
+    let source = AgentSource::Path(agent.socket.clone());
+    Connection::open(
+        &target(&sshd, "id_ed25519"),
+        &options(&sshd).agent(source.clone()),
+    )
+    .await
+    .unwrap();
+    let mut unnamed = target(&sshd, "id_ed25519");
+    unnamed.identity_files.clear();
+    let mut defaults = options(&sshd).agent(source);
+    defaults.identity_dir = Some(sshd.path(""));
+    Connection::open(&unnamed, &defaults).await.unwrap();
+    defaults.identity_dir = None;
+    let error = Connection::open(&unnamed, &defaults).await.unwrap_err();
+    let SshError::AuthFailed { tried, .. } = error else {
+        panic!("{error:?}")
+    };
+    let offered = tried
+        .iter()
+        .filter(|attempt| attempt.outcome == AttemptOutcome::Rejected)
+        .count();
+    assert_eq!((offered, tried.len()), (5, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn host_keys_are_judged_as_they_are_on_record() {
+    let sshd = Sshd::start(&SshdOptions {
+        host_keys: vec!["ed25519", "ecdsa", "rsa"],
+        ..SshdOptions::default()
+    });
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    keygen(&sshd.path("host_other"), "ed25519", "");
+    let good = sshd.known_hosts_line(&names, "ed25519");
+    let other = sshd.known_hosts_line(&names, "other");
+    let bare = sshd.known_hosts_line("127.0.0.1", "ed25519");
+    let bare_other = sshd.known_hosts_line("127.0.0.1", "other");
+    let pattern = sshd.known_hosts_line("[127.0.0.*]:*", "ed25519");
+    let pattern_other = sshd.known_hosts_line("[127.0.0.*]:*", "other");
+    let hashed = hash(&sshd, &good);
+    let open = async |lines: &str| {
+        let result = Connection::open(
+            &target(&sshd, "id_ed25519"),
+            &with_known_hosts(&sshd, lines),
+        )
+        .await;
+        match result {
+            Ok(_) => "known",
+            Err(SshError::HostKeyUnknown { .. }) => "unknown",
+            Err(SshError::HostKeyChanged { .. }) => "changed",
+            Err(SshError::HostKeyRevoked { .. }) => "revoked",
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    for (lines, wanted) in [
+        (good.clone(), "known"),
+        (String::new(), "unknown"),
+        (other.clone(), "changed"),
+        (format!("{other}{good}"), "known"),
+        (format!("{good}@revoked {good}"), "revoked"),
+        (
+            format!("@revoked {}", sshd.known_hosts_line("*", "ed25519")),
+            "revoked",
+        ),
+        (format!("@revoked {other}"), "unknown"),
+        (format!("@cert-authority {good}"), "unknown"),
+        (hashed.clone(), "known"),
+        (hash(&sshd, &other), "changed"),
+        (pattern, "known"),
+        (pattern_other, "changed"),
+        (
+            sshd.known_hosts_line(&format!("!{names},*"), "ed25519"),
+            "known",
+        ),
+        (
+            sshd.known_hosts_line(&format!("!127.0.0.1,!{names},*"), "ed25519"),
+            "unknown",
+        ),
+        (format!("{other}{bare}"), "changed"),
+        (format!("@revoked {other}{bare}"), "known"),
+        (format!("\t {good}"), "known"),
+        (good.replace(' ', "\t"), "known"),
+        (good.replace("ssh-ed25519", "ssh-rsa"), "unknown"),
+        (
+            sshd.known_hosts_line(&format!("example.org,{names}"), "ed25519"),
+            "known",
+        ),
+        (
+            sshd.known_hosts_line(&names, "ed25519")
+                .replace('\n', " a comment # more\n"),
+            "known",
+        ),
+        (good.trim_end().to_owned(), "known"),
+        (bare, "known"),
+        (bare_other.clone(), "unknown"),
+        (format!("{bare_other}{good}"), "known"),
+        (
+            format!("no key here\n\u{fffd}\n# comment\n\n{good}"),
+            "known",
+        ),
+        (sshd.known_hosts_line(&names, "rsa"), "known"),
+        (sshd.known_hosts_line(&names, "ecdsa"), "known"),
+    ] {
+        assert_eq!(open(&lines).await, wanted, "{lines}");
+        assert_eq!(as_ssh_judges(&sshd), wanted, "ssh(1) on {lines}");
+    }
+    assert!(hashed.starts_with("|1|"));
+}
+
+/// What ssh(1) makes of the server's key and the lines that were written last.
+fn as_ssh_judges(sshd: &Sshd) -> &'static str {
+    let output = Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+        ])
+        .args([
+            "-o",
+            "GlobalKnownHostsFile=none",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "IdentityAgent=none",
+        ])
+        .arg("-o")
+        .arg(format!(
+            "UserKnownHostsFile={}",
+            sshd.path("known_hosts").display()
+        ))
+        .arg("-i")
+        .arg(sshd.path("id_ed25519"))
+        .args(["-p", &sshd.port().to_string(), "127.0.0.1", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh is installed");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        "known"
+    } else if words.contains("REVOKED") {
+        "revoked"
+    } else if words.contains("HAS CHANGED") {
+        "changed"
+    } else if words.contains("host key is known") {
+        "unknown"
+    } else {
+        panic!("{words}")
+    }
+}
+
+/// The same lines with hashed names, as ssh-keygen(1) hashes them.
+fn hash(sshd: &Sshd, lines: &str) -> String {
+    let file = sshd.path("to_hash");
+    fs::write(&file, lines).unwrap();
+    let status = Command::new("ssh-keygen")
+        .arg("-H")
+        .arg("-f")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(status.status.success());
+    fs::read_to_string(file).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_unknown_host_key_is_refused_asked_about_and_written_down() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let target = target(&sshd, "id_ed25519");
+    let error = Connection::open(&target, &with_known_hosts(&sshd, ""))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("host key"), "{error}");
+    assert!(error.to_string().contains("SHA256:"), "{error}");
+    assert!(!error.to_string().contains("127.0.0.1"), "{error}");
+
+    let no = Person::new("", false);
+    let error = Connection::open(&target, &with_known_hosts(&sshd, "").prompt(no))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, SshError::HostKeyUnknown { .. }),
+        "{error:?}"
+    );
+    assert!(!sshd.path("trusted").exists());
+
+    let yes = Person::new("", true);
+    Connection::open(&target, &with_known_hosts(&sshd, "").prompt(yes))
+        .await
+        .unwrap();
+    Connection::open(&target, &with_known_hosts(&sshd, ""))
+        .await
+        .unwrap();
+    let written = fs::read_to_string(sshd.path("trusted")).unwrap();
+    assert_eq!(
+        written,
+        sshd.known_hosts_line(&format!("[127.0.0.1]:{}", sshd.port()), "ed25519")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_file_that_cannot_be_read_refuses_the_connection() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let mut options = options(&sshd);
+    options.known_hosts.push(sshd.path(""));
+    let error = Connection::open(&target(&sshd, "id_ed25519"), &options)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SshError::KnownHosts { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_scan_tells_the_key_and_what_is_on_record() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let info = scan_host_key(&target(&sshd, "id_ed25519"), &with_known_hosts(&sshd, ""))
+        .await
+        .unwrap();
+    assert_eq!(info.verdict, Verdict::Unknown);
+    let output = Command::new("ssh-keygen")
+        .arg("-lf")
+        .arg(sshd.path("host_ed25519.pub"))
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains(&info.fingerprint)
+    );
+    let info = scan_host_key(&target(&sshd, "id_ed25519"), &options(&sshd))
+        .await
+        .unwrap();
+    assert_eq!(info.verdict, Verdict::Known);
+    assert!(wait_for(AT_ONCE, || sshd
+        .log()
+        .iter()
+        .any(|line| line.contains("preauth"))));
+    assert!(
+        !sshd.log().iter().any(|line| line.contains("Accepted")),
+        "a scan must not log in"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_command_returns_its_status_its_output_and_its_errors() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    let run = async |command: &str| {
+        connection
+            .exec(command, ExecOptions::new("a test"))
+            .await
+            .unwrap()
+    };
+    assert_eq!(run("exit 0").await.status, ExitStatus::Code(0));
+    assert_eq!(run("exit 7").await.status, ExitStatus::Code(7));
+    assert_eq!(
+        run("kill -TERM $$").await.status,
+        ExitStatus::Signal("TERM".to_owned())
+    );
+    let output = run("echo out; echo err >&2").await;
+    assert_eq!(
+        (output.stdout.as_slice(), output.stderr.as_slice()),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
+    let echoed = connection
+        .exec("cat", ExecOptions::new("a test").stdin(vec![0u8, 255, 10]))
+        .await
+        .unwrap();
+    assert_eq!(echoed.stdout, [0, 255, 10]);
+
+    let both = "head -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2";
+    let options = ExecOptions::new("a test").limits(2 << 20, 2 << 20);
+    let output = connection.exec(both, options).await.unwrap();
+    assert_eq!(
+        (output.stdout.len(), output.stderr.len()),
+        (1 << 20, 1 << 20)
+    );
+    assert!(!output.stdout_truncated && !output.stderr_truncated);
+    let output = connection
+        .exec(both, ExecOptions::new("a test").limits(1000, 10))
+        .await
+        .unwrap();
+    assert_eq!((output.stdout.len(), output.stderr.len()), (1000, 10));
+    assert!(output.stdout_truncated && output.stderr_truncated);
+
+    let unread = ExecOptions::new("a test").stdin(vec![0; 8 << 20]);
+    assert_eq!(
+        connection.exec("exit 3", unread).await.unwrap().status,
+        ExitStatus::Code(3)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_command_beyond_its_deadline_is_named_and_the_connection_lives() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    let options = ExecOptions::new("the slow command").deadline(Duration::from_millis(300));
+    let error = connection.exec("sleep 20", options).await.unwrap_err();
+    assert!(error.to_string().contains("the slow command"), "{error}");
+    assert!(
+        connection
+            .exec("true", ExecOptions::new("a test"))
+            .await
+            .unwrap()
+            .status
+            .success()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn files_behave_alike_over_sftp_and_over_commands() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    every_file_promise_holds(&connection.sftp().await.unwrap(), &sshd, 32).await;
+    every_file_promise_holds(&connection.exec_files(), &sshd, 32).await;
+}
+
+async fn every_file_promise_holds(files: &dyn Files, sshd: &Sshd, mib: u32) {
+    let size = u64::from(mib) << 20;
+    let quiet = |_: u64| {};
+    let holder = tempfile::tempdir_in(sshd.path("")).unwrap();
+    let root = remote(holder.path()).join("a dir with 'quotes' $(x) ü \"");
+    files.create_dir(&root).await.unwrap();
+    assert_eq!(mode(Path::new(root.as_str())), 0o700);
+    assert!(matches!(
+        files.create_dir(&root).await,
+        Err(SshError::AlreadyExists { .. })
+    ));
+    assert!(matches!(
+        files.create_dir(&root.join("no/such")).await,
+        Err(SshError::NotFound { .. })
+    ));
+
+    let small = root.join("-n ! small");
+    for bytes in [
+        &b"first\n"[..],
+        b"",
+        b"\x00\xff\nlast line without end",
+        &[7; 100_000],
+    ] {
+        files.write(&small, bytes).await.unwrap();
+        assert_eq!(fs::read(small.as_str()).unwrap(), bytes);
+        assert_eq!(files.read(&small, 100_000).await.unwrap(), bytes);
+        assert_eq!(files.size(&small).await.unwrap(), Some(bytes.len() as u64));
+    }
+    assert_eq!(mode(Path::new(small.as_str())), 0o600);
+    assert!(matches!(
+        files.read(&small, 99_999).await,
+        Err(SshError::TooLarge { limit: 99_999, .. })
+    ));
+    assert!(matches!(
+        files.write(&root.join("no/such"), b"x").await,
+        Err(SshError::NotFound { .. })
+    ));
+    fs::write(format!("{small}.part"), "left by an earlier run").unwrap();
+    files.write(&small, b"new").await.unwrap();
+    assert!(!Path::new(&format!("{small}.part")).exists());
+
+    let victim = holder.path().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    let linked = root.join("linked");
+    std::os::unix::fs::symlink(&victim, format!("{linked}.part")).unwrap();
+    files.write(&linked, b"new").await.unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+
+    let many: Vec<_> = (0..100)
+        .map(|place| root.join(&format!("many{place}")))
+        .collect();
+    let writes = many
+        .iter()
+        .map(|path| files.write(path, path.as_str().as_bytes()));
+    for result in futures::future::join_all(writes).await {
+        result.unwrap();
+    }
+    for path in &many {
+        assert_eq!(fs::read_to_string(path.as_str()).unwrap(), path.as_str());
+    }
+
+    let log = root.join("log");
+    assert!(matches!(
+        files.read_from(&log, 0, 10).await,
+        Err(SshError::NotFound { .. })
+    ));
+    fs::write(log.as_str(), "one\n").unwrap();
+    assert_eq!(files.read_from(&log, 0, 100).await.unwrap(), b"one\n");
+    assert_eq!(files.read_from(&log, 4, 100).await.unwrap(), b"");
+    assert_eq!(files.read_from(&log, 400, 100).await.unwrap(), b"");
+    append(log.as_str(), b"two\n");
+    assert_eq!(files.read_from(&log, 4, 100).await.unwrap(), b"two\n");
+    assert_eq!(files.read_from(&log, 4, 2).await.unwrap(), b"tw");
+    append(log.as_str(), &[b'x'; 150_000]);
+    assert_eq!(
+        files.read_from(&log, 8, 1 << 20).await.unwrap().len(),
+        150_000
+    );
+
+    assert_eq!(files.size(&root.join("absent")).await.unwrap(), None);
+    files.remove_file(&log).await.unwrap();
+    assert!(matches!(
+        files.remove_file(&log).await,
+        Err(SshError::NotFound { .. })
+    ));
+    assert!(matches!(
+        files.read(&log, 10).await,
+        Err(SshError::NotFound { .. })
+    ));
+
+    let local = holder.path().join("local");
+    let fetched = holder.path().join("fetched");
+    let content: Vec<u8> = (0..mib << 18)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    assert_eq!(content.len() as u64, size);
+    fs::write(&local, &content).unwrap();
+    let big = root.join("big");
+    let seen = AtomicU64::new(0);
+    let note = |bytes: u64| seen.store(bytes, Ordering::SeqCst);
+    assert_eq!(files.upload(&local, &big, &note).await.unwrap(), size);
+    assert_eq!(seen.load(Ordering::SeqCst), size);
+    assert_eq!(
+        Sha256::digest(fs::read(big.as_str()).unwrap()),
+        Sha256::digest(&content)
+    );
+    assert_eq!(mode(Path::new(big.as_str())), 0o600);
+    assert!(matches!(
+        files.download(&big, &fetched, size - 1, &quiet).await,
+        Err(SshError::TooLarge { .. })
+    ));
+    assert!(!fetched.exists());
+    seen.store(0, Ordering::SeqCst);
+    assert_eq!(
+        files.download(&big, &fetched, size, &note).await.unwrap(),
+        size
+    );
+    assert_eq!(seen.load(Ordering::SeqCst), size);
+    assert_eq!(
+        Sha256::digest(fs::read(&fetched).unwrap()),
+        Sha256::digest(&content)
+    );
+    assert_eq!(mode(&fetched), 0o600);
+    assert!(matches!(
+        files.download(&big, &fetched, size, &quiet).await,
+        Err(SshError::Local { .. })
+    ));
+    assert_eq!(fs::metadata(&fetched).unwrap().len(), size);
+    let absent = files
+        .download(
+            &root.join("absent"),
+            &holder.path().join("nothing"),
+            10,
+            &quiet,
+        )
+        .await;
+    assert!(
+        matches!(absent, Err(SshError::NotFound { .. })),
+        "{absent:?}"
+    );
+    assert!(!holder.path().join("nothing").exists());
+    fs::write(&local, "").unwrap();
+    files.upload(&local, &big, &quiet).await.unwrap();
+    assert_eq!(
+        files
+            .download(&big, &holder.path().join("empty"), 0, &quiet)
+            .await
+            .unwrap(),
+        0
+    );
+    let no_local = files
+        .upload(&holder.path().join("missing"), &big, &quiet)
+        .await;
+    assert!(matches!(no_local, Err(SshError::Local { .. })));
+}
+
+fn append(path: &str, bytes: &[u8]) {
+    use std::io::Write as _;
+    fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .unwrap()
+        .write_all(bytes)
+        .unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_host_without_sftp_says_so_and_commands_do_its_work() {
+    let sshd = Sshd::start(&SshdOptions {
+        no_sftp: true,
+        ..SshdOptions::default()
+    });
+    let connection = connect(&sshd).await;
+    let error = connection.sftp().await.unwrap_err();
+    assert!(
+        matches!(error, SshError::SftpUnavailable { .. }),
+        "{error:?}"
+    );
+    let file = remote(&sshd.path("over_exec"));
+    connection
+        .exec_files()
+        .write(&file, b"there")
+        .await
+        .unwrap();
+    assert_eq!(fs::read(sshd.path("over_exec")).unwrap(), b"there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn few_sessions_are_shared_in_turn() {
+    for allowed in [1, 2] {
+        let sshd = Sshd::start(&SshdOptions {
+            config: vec![format!("MaxSessions {allowed}")],
+            ..SshdOptions::default()
+        });
+        let connection = connect(&sshd).await;
+        let files = connection.sftp().await.unwrap();
+        let file = remote(&sshd.path("turns"));
+        for turn in 0..3 {
+            files.write(&file, b"turn").await.unwrap();
+            let commands =
+                (0..12).map(|_| connection.exec("echo done", ExecOptions::new("a test")));
+            for output in futures::future::join_all(commands).await {
+                assert_eq!(
+                    output.unwrap().stdout,
+                    b"done\n",
+                    "turn {turn}, {allowed} allowed"
+                );
+            }
+        }
+        assert_eq!(files.read(&file, 10).await.unwrap(), b"turn");
+    }
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec!["MaxSessions 0".to_owned()],
+        ..SshdOptions::default()
+    });
+    let error = connect(&sshd)
+        .await
+        .exec("true", ExecOptions::new("a test"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, SshError::ChannelRefused { .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_dead_connection_reaches_every_waiting_caller_at_once() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    let local = sshd.path("huge");
+    fs::File::create(&local).unwrap().set_len(4 << 30).unwrap();
+    let (up, down) = (remote(&sshd.path("up")), remote(&local));
+    let fetched = sshd.path("fetched");
+    let files = connection.sftp().await.unwrap();
+    let commands = connection.exec_files();
+    let moved = [const { AtomicU64::new(0) }; 4];
+    let notes: Vec<_> = moved
+        .iter()
+        .map(|count| move |bytes: u64| count.store(bytes, Ordering::SeqCst))
+        .collect();
+    let (exec_up, exec_down) = (remote(&sshd.path("exec_up")), sshd.path("exec_fetched"));
+    let kill = async {
+        while moved.iter().any(|count| count.load(Ordering::SeqCst) == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sshd.kill_connections();
+        Instant::now()
+    };
+    let all = async {
+        tokio::join!(
+            connection.exec(
+                "sleep 60",
+                ExecOptions::new("a test").deadline(Duration::from_secs(120))
+            ),
+            files.upload(&local, &up, &notes[0]),
+            files.download(&down, &fetched, u64::MAX, &notes[1]),
+            commands.upload(&local, &exec_up, &notes[2]),
+            commands.download(&down, &exec_down, u64::MAX, &notes[3]),
+            kill,
+        )
+    };
+    let (exec, up, down, exec_up, exec_down, killed) =
+        tokio::time::timeout(Duration::from_secs(60), all)
+            .await
+            .unwrap();
+    assert!(killed.elapsed() < AT_ONCE);
+    for error in [
+        exec.map(drop),
+        up.map(drop),
+        down.map(drop),
+        exec_up.map(drop),
+        exec_down.map(drop),
+    ] {
+        let error = error.unwrap_err();
+        assert!(error.is_connection_loss(), "{error:?}");
+    }
+    assert!(connection.is_closed());
+    connection.closed().await;
+    assert!(
+        !fetched.exists() && !sshd.path("exec_fetched").exists() && !sshd.path("exec_up").exists()
+    );
+    assert!(
+        connection
+            .exec("true", ExecOptions::new("a test"))
+            .await
+            .unwrap_err()
+            .is_connection_loss()
+    );
+    assert!(
+        files
+            .size(&remote(&local))
+            .await
+            .unwrap_err()
+            .is_connection_loss()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_closed_port_and_an_unknown_name_are_different_errors() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let mut gone = target(&sshd, "id_ed25519");
+    let options = options(&sshd);
+    drop(sshd);
+    let error = Connection::open(&gone, &options).await.unwrap_err();
+    assert!(
+        matches!(error, SshError::Refused { .. }) && error.is_retryable_dial(),
+        "{error:?}"
+    );
+    gone.address = "no-such-host.invalid".to_owned();
+    let error = Connection::open(&gone, &options).await.unwrap_err();
+    assert!(
+        matches!(error, SshError::Resolve { .. }) && !error.is_retryable_dial(),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_silent_link_is_noticed_while_waiting_and_while_sending() {
+    for sending in [false, true] {
+        let sshd = Sshd::start(&SshdOptions::default());
+        let mut options = options(&sshd);
+        options.keepalive.interval = Duration::from_millis(200);
+        let connection = Connection::open(&target(&sshd, "id_ed25519"), &options)
+            .await
+            .unwrap();
+        let error = if sending {
+            let local = sshd.path("huge");
+            fs::File::create(&local).unwrap().set_len(4 << 30).unwrap();
+            let stopped = AtomicU64::new(0);
+            let stop = |_: u64| {
+                if stopped.fetch_add(1, Ordering::SeqCst) == 10 {
+                    sshd.stop_connections();
+                }
+            };
+            let files = connection.sftp().await.unwrap();
+            files
+                .upload(&local, &remote(&sshd.path("up")), &stop)
+                .await
+                .map(drop)
+                .unwrap_err()
+        } else {
+            sshd.stop_connections();
+            connection
+                .exec("true", ExecOptions::new("a test"))
+                .await
+                .map(drop)
+                .unwrap_err()
+        };
+        assert!(error.is_connection_loss(), "sending {sending}: {error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn every_login_shell_and_noise_around_it_will_do() {
+    let sh = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/usr/bin/busybox", sh.path().join("sh")).unwrap();
+    let busybox = format!("PATH={}:$PATH busybox sh", sh.path().display());
+    for shell in ["bash", "dash", "fish", "tcsh", "zsh", &busybox] {
+        let noise = "echo noise; printf 'no end of line'; echo noise >&2;";
+        let command = format!(
+            "ForceCommand {noise} {shell} -c \"$SSH_ORIGINAL_COMMAND\"; r=$?; echo; echo bye; exit $r"
+        );
+        let sshd = Sshd::start(&SshdOptions {
+            config: vec![command],
+            ..SshdOptions::default()
+        });
+        println!("{shell}");
+        every_file_promise_holds(&connect(&sshd).await.exec_files(), &sshd, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_banner_is_kept_within_bounds() {
+    let banner = tempfile::NamedTempFile::new().unwrap();
+    fs::write(banner.path(), "ü".repeat(20_000)).unwrap();
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec![format!("Banner {}", banner.path().display())],
+        ..SshdOptions::default()
+    });
+    let kept = connect(&sshd).await.banner();
+    assert!((8_000..=8 * 1024).contains(&kept.len()), "{}", kept.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn rekeys_by_data_are_survived() {
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec!["RekeyLimit 1M".to_owned()],
+        ..SshdOptions::default()
+    });
+    every_file_promise_holds(&connect(&sshd).await.sftp().await.unwrap(), &sshd, 32).await;
+}
+
+/// A file system of one megabyte; unmounted with its handle.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory.path())
+            .status()
+            .unwrap();
+        assert!(status.success(), "mounting needs root");
+        Self(directory)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd and root"]
+async fn a_full_disk_is_named_and_leaves_the_old_file_and_no_part() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    let local = sshd.path("local");
+    fs::write(&local, vec![7; 4 << 20]).unwrap();
+    let sftp = connection.sftp().await.unwrap();
+    let exec = connection.exec_files();
+    for (name, files) in [("sftp", &sftp as &dyn Files), ("exec", &exec)] {
+        let disk = SmallDisk::mount();
+        let path = remote(disk.0.path()).join("file");
+        files.write(&path, b"old").await.unwrap();
+        let error = files.upload(&local, &path, &|_| {}).await.unwrap_err();
+        assert!(
+            matches!(error, SshError::NoSpace { .. }),
+            "{name}: {error:?}"
+        );
+        let error = files.write(&path, &vec![7; 2 << 20]).await.unwrap_err();
+        assert!(
+            matches!(error, SshError::NoSpace { .. }),
+            "{name}: {error:?}"
+        );
+        assert_eq!(fs::read(path.as_str()).unwrap(), b"old", "{name}");
+        assert!(!Path::new(&format!("{path}.part")).exists(), "{name}");
+    }
+}
