@@ -59,6 +59,7 @@ impl Sshd {
         }
         keygen(&at("stranger"), "ed25519", "");
         fs::write(at("authorized_keys"), authorized).unwrap();
+        fs::create_dir(at("home")).unwrap();
         // The privilege separation directory of the system's package may be missing in a container.
         let _ = fs::create_dir_all("/run/sshd");
         let mut last = String::new();
@@ -72,8 +73,11 @@ impl Sshd {
             config.push_str(&format!(
                 "\nListenAddress 127.0.0.1\nPort {port}\nStrictModes no\nPasswordAuthentication no\nUsePAM no\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nPidFile none\nLogLevel VERBOSE\n\
-                 AuthorizedKeysFile {}\n",
-                at("authorized_keys").display()
+                 AuthorizedKeysFile {}\nSetEnv HOME={}\n",
+                at("authorized_keys").display(),
+                // The start-up files of whoever runs the tests may be slow, talk, or wait for a lock that a killed
+                // session left behind.
+                at("home").display()
             ));
             for kind in types {
                 config.push_str(&format!(
