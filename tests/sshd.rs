@@ -31,13 +31,10 @@ fn user() -> String {
 }
 
 fn target(sshd: &Sshd, key: &str) -> Target {
-    Target {
-        name: "box".parse().unwrap(),
-        address: "127.0.0.1".to_owned(),
-        port: sshd.port(),
-        user: user(),
-        identity_files: vec![sshd.path(key)],
-    }
+    let name = "box".parse().unwrap();
+    let mut target = Target::new(name, "127.0.0.1", sshd.port(), &user());
+    target.identity_files.push(sshd.path(key));
+    target
 }
 
 /// Options that trust the server's key and use no agent.

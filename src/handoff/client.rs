@@ -160,11 +160,8 @@ pub(crate) fn target(host: &Host) -> Result<Target, HandoffError> {
             source,
         })?,
     };
-    Ok(Target {
-        name: host.name.clone(),
-        address: host.address.host().to_owned(),
-        port: host.address.port().unwrap_or(SSH_PORT),
-        user,
-        identity_files: host.identity_file.iter().cloned().collect(),
-    })
+    let port = host.address.port().unwrap_or(SSH_PORT);
+    let mut target = Target::new(host.name.clone(), host.address.host(), port, &user);
+    target.identity_files.extend(host.identity_file.clone());
+    Ok(target)
 }

@@ -23,6 +23,7 @@ mod json;
 mod load;
 mod name;
 mod places;
+mod settings;
 mod toml;
 mod tree;
 mod value;
@@ -33,6 +34,7 @@ pub use host::{Host, RemoteOs, Source};
 pub use load::Hosts;
 pub use name::{HostName, InvalidHostName};
 pub use places::Places;
+pub use settings::{AlgorithmList, IdentityAgent, ListChange, SshSettings, StrictHostKeyChecking};
 pub use value::{AgentName, HostPath, InvalidValue, ModelId};
 
 #[cfg(test)]

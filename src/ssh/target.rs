@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use crate::hosts::HostName;
+use crate::hosts::{HostName, SshSettings};
 
 /// What a configured host is once its configuration has been resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Target {
     /// The configured name: all that errors say about the host.
     pub name: HostName,
@@ -19,4 +20,24 @@ pub struct Target {
     pub user: String,
     /// The private key files to use; empty means the default ones.
     pub identity_files: Vec<PathBuf>,
+    /// What else is configured.
+    pub settings: SshSettings,
+    /// The hosts that the connection goes through, the one dialled from here first.
+    pub jumps: Vec<Target>,
+}
+
+impl Target {
+    /// A host that is dialled directly, with the default keys and settings.
+    #[must_use]
+    pub fn new(name: HostName, address: &str, port: u16, user: &str) -> Self {
+        Self {
+            name,
+            address: address.to_owned(),
+            port,
+            user: user.to_owned(),
+            identity_files: Vec::new(),
+            settings: SshSettings::default(),
+            jumps: Vec::new(),
+        }
+    }
 }
