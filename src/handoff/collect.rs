@@ -60,17 +60,7 @@ pub(crate) async fn collect(
         })
         .await;
     let host = client.host(record.host.as_str())?;
-    let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
-        reporter.clone(),
-    );
-    if let Some(remote) = &record.remote
-        && remote.files_by_exec
-    {
-        link.use_exec_files();
-    }
-    link.launched = true;
+    let mut link = Link::to_job(&client, &host, &record, reporter.clone())?;
     let mut homecoming = request.homecoming;
     homecoming.forget |= record.forget;
     let mut collection = Collection {
@@ -333,7 +323,7 @@ impl Collection<'_> {
         }
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         link: &mut Link,
         directory: &RemotePath,

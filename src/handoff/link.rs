@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::OnceCell;
 
-use super::HandoffError;
+use super::client::target;
 use super::remote::WaitingShell;
 use super::running::Reporter;
+use super::{Client, HandoffError};
 use crate::events::{Event, Step};
+use crate::hosts::Host;
+use crate::job::JobRecord;
 use crate::ssh::{ConnectOptions, Connection, Files, SshError, Target};
 
 /// Attempts at the very first connection when the server turns it away for the moment (`MaxStartups`).
@@ -119,6 +122,25 @@ impl Link {
             launched: false,
             timeouts: (0, Instant::now()),
         }
+    }
+
+    /// The link to the host of a job that has been recorded before.
+    pub(crate) fn to_job(
+        client: &Client,
+        host: &Host,
+        record: &JobRecord,
+        reporter: Reporter,
+    ) -> Result<Self, HandoffError> {
+        let mut link = Self::new(target(host)?, client.connect_options().clone(), reporter);
+        if record
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.files_by_exec)
+        {
+            link.use_exec_files();
+        }
+        link.launched = true;
+        Ok(link)
     }
 
     /// The host as it is reached now; dials when there is no connection.
