@@ -174,6 +174,7 @@ mod tests {
             error: None,
             collected_ms: None,
             cleaned_ms: None,
+            sender: None,
         }
     }
 

@@ -95,6 +95,7 @@ impl Sending {
             error: None,
             collected_ms: None,
             cleaned_ms: None,
+            sender: None,
         };
         let lock = JobLock::take(request.client.places(), &record.id)?.ok_or_else(|| {
             HandoffError::JobBusy {

@@ -51,6 +51,9 @@ pub struct JobRecord {
     /// When the job's files on the host were removed after that, in milliseconds since 1970.
     #[serde(default)]
     pub cleaned_ms: Option<u64>,
+    /// The name of the machine that sent the job, where it was not this one: its files on the host are that machine's.
+    #[serde(default)]
+    pub sender: Option<String>,
 }
 
 /// Where a job's things are on its host, resolved once by the probe.

@@ -19,6 +19,8 @@ mod mends;
 mod names;
 mod network;
 mod program;
+mod prune;
 mod returns;
+mod store;
 mod sync;
 mod trips;
