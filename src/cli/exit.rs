@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::handoff::{Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::ssh::SshError;
 
@@ -267,12 +267,14 @@ fn hosts(error: &HostsError) -> Described {
         HostsError::UnknownHost { .. } => "unknown_host",
         HostsError::NotYet { .. } => "not_yet",
         HostsError::Parse { .. } | HostsError::Read { .. } => "hosts_file",
+        HostsError::SshConfig(_) => "ssh_config",
         _ => "configuration",
     };
     let hint = match error {
         HostsError::UnknownHost { .. } => {
-            Some("'handover hosts' lists what is configured".to_owned())
+            Some("'handover hosts --all' lists what is configured".to_owned())
         }
+        HostsError::SshConfig(error) => ssh_config_hint(error),
         _ => None,
     };
     Described {
@@ -280,6 +282,28 @@ fn hosts(error: &HostsError) -> Described {
         code: CONFIGURATION,
         hint,
     }
+}
+
+fn ssh_config_hint(error: &SshConfigError) -> Option<String> {
+    let hint = match error {
+        SshConfigError::Permissions { .. } => {
+            "make it yours, and take the right to write it from all others (chmod go-w)"
+        }
+        SshConfigError::Undecided { .. } => {
+            "no command is run to find out: exclude the host from that Match ('Match !originalhost NAME exec ...')"
+        }
+        SshConfigError::Unsupported { .. } => {
+            "HANDOVER_SSH_CONFIG names another file for handover alone, or 'none'"
+        }
+        SshConfigError::UnknownKeyword { .. } => {
+            "an IgnoreUnknown line in front of it makes ssh and handover pass over it"
+        }
+        SshConfigError::JumpLoop { .. } => {
+            "set 'ProxyJump none' for the host that the way begins with, in front of what is for all"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn ssh(error: &SshError) -> Described {

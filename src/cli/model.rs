@@ -13,7 +13,7 @@ use super::exit::{self, ErrorDocument};
 use crate::agent::AgentError;
 use crate::events::{AgentEvent, Event};
 use crate::handoff::{Client, Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::session::DocumentError;
 use crate::ssh::SshError;
@@ -192,11 +192,42 @@ fn hosts(error: &HostsError) -> String {
         HostsError::InvalidValue { host, key, .. } => {
             format!("the hosts file has an invalid {key} for host {host}")
         }
+        HostsError::SshConfig(error) => ssh_config(error),
         // Names alone, and the one that the caller gave.
         HostsError::UnknownHost { .. }
         | HostsError::NotYet { .. }
         | HostsError::NoHome
         | HostsError::NoWorkingDirectory(_) => error.to_string(),
+    }
+}
+
+fn ssh_config(error: &SshConfigError) -> String {
+    match error {
+        SshConfigError::Syntax { .. }
+        | SshConfigError::Permissions { .. }
+        | SshConfigError::Includes { .. }
+        | SshConfigError::List { .. } => {
+            "the user's ssh_config cannot be used; 'handover hosts' tells the user where and why"
+                .to_owned()
+        }
+        SshConfigError::Value { host, keyword, .. } => {
+            format!("the user's ssh_config has a {keyword} for host {host} that cannot be used")
+        }
+        SshConfigError::Unsupported { host, keyword, .. } => {
+            format!("the user's ssh_config has {keyword} for host {host}, which is not supported")
+        }
+        SshConfigError::Undecided { host, .. } => {
+            format!("the user's ssh_config has a Match for host {host} that is not evaluated")
+        }
+        SshConfigError::UnknownKeyword { host, .. } => {
+            format!("the user's ssh_config has an unknown keyword for host {host}")
+        }
+        SshConfigError::JumpLoop { host, .. } => {
+            format!("the user's ssh_config leads to host {host} in a circle")
+        }
+        SshConfigError::LocalUser { host, .. } => {
+            format!("the name of the local user, which host {host} depends on, is not known")
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::target;
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -61,7 +60,7 @@ pub(crate) async fn collect(
         .await;
     let host = client.host(record.host.as_str())?;
     let mut link = Link::new(
-        target(&host)?,
+        client.target(&host)?,
         client.connect_options().clone(),
         reporter.clone(),
     );
@@ -110,7 +109,7 @@ pub(crate) async fn settle_if_ended(
         return Ok(());
     };
     let mut link = Link::new(
-        target(&host)?,
+        client.target(&host)?,
         client.connect_options().clone(),
         reporter.clone(),
     );
