@@ -329,6 +329,24 @@ fn ssh(error: &SshError) -> Described {
             HOST_KEY,
             Some("whoever marked the key as revoked did so because it is known to others: ask them, and do not connect".to_owned()),
         ),
+        SshError::HostCertificate { host, .. } => entry(
+            "host_certificate",
+            HOST_KEY,
+            Some(format!(
+                "the host needs a new certificate (and this machine the right time); to trust the key alone: \
+                 handover trust {host}"
+            )),
+        ),
+        SshError::NotStrict { .. } => entry(
+            "no_strict_exchange",
+            HOST_KEY,
+            Some("update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned()),
+        ),
+        SshError::NoAlgorithm { .. } => entry(
+            "no_algorithm",
+            CONFIGURATION,
+            Some("correct the list in the configuration".to_owned()),
+        ),
         SshError::KnownHosts { .. } => entry(
             "known_hosts",
             HOST_KEY,

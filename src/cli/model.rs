@@ -236,6 +236,12 @@ fn ssh(error: &SshError) -> String {
         SshError::HostKeyUnknown { host, .. } => format!("the host key of {host} is not known"),
         SshError::HostKeyChanged { host, .. } => format!("the host key of {host} has changed"),
         SshError::HostKeyRevoked { host, .. } => format!("the host key of {host} is revoked"),
+        SshError::HostCertificate { host, fault, .. } => {
+            format!("the host certificate of {host} {}", fault.kind())
+        }
+        SshError::NotStrict { host, .. } => {
+            format!("host {host} does not offer strict key exchange, which its cipher needs")
+        }
         SshError::KnownHosts { .. } => "a file of known host keys cannot be used".to_owned(),
         SshError::AuthFailed { host, .. } => {
             format!("host {host} accepted none of the user's keys")
@@ -265,6 +271,7 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::Lost { .. }
+        | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }
         | SshError::SftpUnavailable { .. } => error.to_string(),
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::hosts::{HostName, Position};
 use crate::job::{JobId, State};
 use crate::session::SessionId;
-use crate::ssh::{Attempt, AttemptOutcome, LostCause, RemotePath};
+use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, LostCause, RemotePath};
 
 /// What stands in for everything private: an address, a user, a port, a path.
 const PRIVATE: &str = "/home/mallory/secret-203.0.113.77:4722";
@@ -185,8 +185,9 @@ numbered!(SshError, ssh_number:
     SshError::SftpUnavailable { .. } => 15, SshError::NotFound { .. } => 16, SshError::AlreadyExists { .. } => 17,
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
+    SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
 );
-const SSH: usize = 23;
+const SSH: usize = 26;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -231,6 +232,19 @@ fn ssh_samples() -> Vec<SshError> {
             fingerprint,
             file: path(),
             line: 4722,
+        },
+        SshError::HostCertificate {
+            host: host(),
+            fault: Box::new(CertificateFault::WrongPrincipal),
+            authority: text().into(),
+        },
+        SshError::NotStrict {
+            host: host(),
+            cipher: text(),
+        },
+        SshError::NoAlgorithm {
+            host: host(),
+            keyword: "Ciphers",
         },
         SshError::KnownHosts {
             path: path(),
