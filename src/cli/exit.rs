@@ -336,6 +336,11 @@ fn ssh(error: &SshError) -> Described {
             UNREACHABLE,
             Some("is sshd running there, on that port?".to_owned()),
         ),
+        SshError::JumpRefused { host, .. } => entry(
+            "jump_refused",
+            UNREACHABLE,
+            Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
+        ),
         SshError::TimedOut { .. } => entry(
             "timed_out",
             UNREACHABLE,

@@ -233,6 +233,7 @@ fn ssh(error: &SshError) -> String {
         | SshError::Unreachable { .. }
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
+        | SshError::JumpRefused { .. }
         | SshError::Lost { .. }
         | SshError::ExecRefused { .. }
         | SshError::SftpUnavailable { .. } => error.to_string(),

@@ -127,8 +127,9 @@ numbered!(SshError, ssh_number:
     SshError::SftpUnavailable { .. } => 15, SshError::NotFound { .. } => 16, SshError::AlreadyExists { .. } => 17,
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
+    SshError::JumpRefused { .. } => 23,
 );
-const SSH: usize = 23;
+const SSH: usize = 24;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -153,6 +154,12 @@ fn ssh_samples() -> Vec<SshError> {
         SshError::Handshake {
             host: host(),
             source: lost(),
+        },
+        SshError::JumpRefused {
+            host: host(),
+            next: host(),
+            unreachable: true,
+            reason: "ConnectFailed".to_owned(),
         },
         SshError::HostKeyUnknown {
             host: host(),

@@ -61,6 +61,18 @@ pub enum SshError {
         #[source]
         source: LostCause,
     },
+    /// A jump host did not pass the connection on to the next host.
+    #[error("jump host {host} did not pass the connection on to host {next} ({reason})")]
+    JumpRefused {
+        /// The jump host.
+        host: HostName,
+        /// The host that it was to connect to.
+        next: HostName,
+        /// Whether the jump host tried and could not reach it; otherwise it may not, or does not forward at all.
+        unreachable: bool,
+        /// The reason as RFC 4254 section 5.1 names it.
+        reason: String,
+    },
     /// No file has a key for this host, and nobody could be asked or the person said no.
     #[error("the host key of {host} is not known ({algorithm} {fingerprint})")]
     HostKeyUnknown {
@@ -252,6 +264,10 @@ impl SshError {
             Self::Refused { .. }
                 | Self::Unreachable { .. }
                 | Self::TimedOut { .. }
+                | Self::JumpRefused {
+                    unreachable: true,
+                    ..
+                }
                 | Self::Handshake {
                     source: LostCause::Closed | LostCause::Io(_) | LostCause::Silent,
                     ..

@@ -45,6 +45,7 @@ mod files;
 mod handler;
 mod host_key;
 mod identity;
+mod jump;
 mod link;
 mod options;
 mod path;

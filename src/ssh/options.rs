@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use super::target::Target;
 use crate::hosts::HostName;
 
 /// The time that each wait on the network may take.
@@ -163,6 +164,27 @@ impl ConnectOptions {
     pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
         self.prompt = Some(prompt);
         self
+    }
+
+    /// These options with the times that a target's own settings name.
+    pub(super) fn for_target(&self, target: &Target) -> Self {
+        let mut options = self.clone();
+        let settings = &target.settings;
+        if let Some(timeout) = settings.connect_timeout {
+            // As ssh(1), which counts the exchange of versions and keys in.
+            options.deadlines.connect = timeout;
+            options.deadlines.key_exchange = timeout;
+        }
+        if let Some(interval) = settings
+            .server_alive_interval
+            .filter(|time| !time.is_zero())
+        {
+            options.keepalive.interval = interval;
+        }
+        if let Some(misses) = settings.server_alive_count_max {
+            options.keepalive.misses = usize::try_from(misses).unwrap_or(usize::MAX).max(1);
+        }
+        options
     }
 
     /// Every known_hosts file that is read, the read-only ones first.
