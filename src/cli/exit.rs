@@ -284,7 +284,7 @@ fn hosts(error: &HostsError) -> Described {
 
 fn ssh(error: &SshError) -> Described {
     let entry = |kind, code, hint: Option<String>| Described { kind, code, hint };
-    match error {
+    match error.unshared() {
         SshError::HostKeyUnknown { host, .. } => entry(
             "host_key_unknown",
             HOST_KEY,

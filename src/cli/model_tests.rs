@@ -127,9 +127,9 @@ numbered!(SshError, ssh_number:
     SshError::SftpUnavailable { .. } => 15, SshError::NotFound { .. } => 16, SshError::AlreadyExists { .. } => 17,
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
-    SshError::JumpRefused { .. } => 23,
+    SshError::JumpRefused { .. } => 23, SshError::Shared(_) => 24,
 );
-const SSH: usize = 24;
+const SSH: usize = 25;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -155,6 +155,10 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             source: lost(),
         },
+        SshError::Shared(std::sync::Arc::new(SshError::KeyEncrypted {
+            host: host(),
+            path: path(),
+        })),
         SshError::JumpRefused {
             host: host(),
             next: host(),

@@ -60,11 +60,7 @@ pub(crate) async fn collect(
         })
         .await;
     let host = client.host(record.host.as_str())?;
-    let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
-        reporter.clone(),
-    );
+    let mut link = Link::new(target(&host)?, client.pool().clone(), reporter.clone());
     if let Some(remote) = &record.remote
         && remote.files_by_exec
     {
@@ -80,7 +76,7 @@ pub(crate) async fn collect(
         record: &mut record,
     };
     let result = collection.run(&mut link, homecoming).await;
-    link.close().await;
+    link.close();
     if record.cleaned_ms.is_some() {
         lock.retire();
     }
@@ -109,15 +105,11 @@ pub(crate) async fn settle_if_ended(
     let Ok(host) = client.host(holder.host.as_str()) else {
         return Ok(());
     };
-    let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
-        reporter.clone(),
-    );
+    let mut link = Link::new(target(&host)?, client.pool().clone(), reporter.clone());
     link.patience = Some(SETTLE_PATIENCE);
     let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
     let status = looked.await;
-    link.close().await;
+    link.close();
     let status = match status {
         Ok(status) => status,
         Err(error) => {

@@ -20,6 +20,7 @@ use super::exec_files::ExecFiles;
 use super::handler::{ClientHandler, Shared};
 use super::jump;
 use super::options::{ConnectOptions, Deadlines};
+use super::pool::Hold;
 use super::sftp::SftpFiles;
 use super::sftp_session::SftpShared;
 use super::target::Target;
@@ -33,6 +34,8 @@ const CAUSE_DELAY: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
+    /// What tells a pool that the connection is in use.
+    _hold: Option<Arc<Hold>>,
 }
 
 pub(super) struct Inner {
@@ -91,6 +94,7 @@ impl Connection {
                 slots: Slots::new(options.max_channels.0),
                 yielding: Mutex::default(),
             }),
+            _hold: None,
         })
     }
 
@@ -161,6 +165,20 @@ impl Connection {
     #[must_use]
     pub fn exec_files(&self) -> ExecFiles {
         ExecFiles::new(self.clone())
+    }
+
+    /// The same connection, in whose name a pool is told when its last clone is dropped.
+    pub(super) fn held(&self, hold: Arc<Hold>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _hold: Some(hold),
+        }
+    }
+
+    /// Whether both are clones of one connection.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

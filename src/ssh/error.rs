@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{Attempt, describe};
@@ -238,6 +239,9 @@ pub enum SshError {
         /// The host's own words, at most 500 characters of them.
         message: String,
     },
+    /// The attempt to connect that this caller waited for, together with others, failed: the same error for all.
+    #[error(transparent)]
+    Shared(Arc<SshError>),
     /// A local file cannot be read or written.
     #[error("{} cannot be used", .path.display())]
     Local {
@@ -250,17 +254,26 @@ pub enum SshError {
 }
 
 impl SshError {
+    /// The error itself, also when several callers share it.
+    #[must_use]
+    pub fn unshared(&self) -> &Self {
+        match self {
+            Self::Shared(error) => error.unshared(),
+            error => error,
+        }
+    }
+
     /// Whether the connection is gone, so that the same request can only be made on a new one.
     #[must_use]
     pub fn is_connection_loss(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self.unshared(), Self::Lost { .. })
     }
 
     /// Whether dialling again a little later can help. Never true for host keys and authentication.
     #[must_use]
     pub fn is_retryable_dial(&self) -> bool {
         matches!(
-            self,
+            self.unshared(),
             Self::Refused { .. }
                 | Self::Unreachable { .. }
                 | Self::TimedOut { .. }

@@ -103,6 +103,18 @@ pub struct ConnectOptions {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// The most channels that are open at the same time on one connection.
     pub max_channels: MaxChannels,
+    /// How long a [`Pool`](super::Pool) keeps a connection that nobody uses.
+    pub idle: IdleTime,
+}
+
+/// How long a connection that nobody uses stays open; zero keeps none. The default is a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleTime(pub Duration);
+
+impl Default for IdleTime {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
 }
 
 /// Keepalive messages: one per `interval` of silence, the link is dead after `misses` without an answer.
@@ -210,6 +222,7 @@ impl fmt::Debug for ConnectOptions {
             .field("agent", &self.agent)
             .field("prompt", &self.prompt.is_some())
             .field("max_channels", &self.max_channels.0)
+            .field("idle", &self.idle.0)
             .finish()
     }
 }
