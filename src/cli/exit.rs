@@ -308,7 +308,7 @@ fn ssh_config_hint(error: &SshConfigError) -> Option<String> {
 
 fn ssh(error: &SshError) -> Described {
     let entry = |kind, code, hint: Option<String>| Described { kind, code, hint };
-    match error {
+    match error.unshared() {
         SshError::HostKeyUnknown { host, .. } => entry(
             "host_key_unknown",
             HOST_KEY,
@@ -377,6 +377,11 @@ fn ssh(error: &SshError) -> Described {
             "refused",
             UNREACHABLE,
             Some("is sshd running there, on that port?".to_owned()),
+        ),
+        SshError::JumpRefused { host, .. } => entry(
+            "jump_refused",
+            UNREACHABLE,
+            Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
         ),
         SshError::TimedOut { .. } => entry(
             "timed_out",

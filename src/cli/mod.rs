@@ -156,7 +156,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
-    match &cli.command {
+    let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
@@ -167,7 +167,9 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         | Command::Plugin(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(HandoffError::Aborted.into()),
-    }
+    };
+    client.close().await;
+    done
 }
 
 /// Reads a value that clap took as text.

@@ -107,11 +107,13 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
-        HandoffError::Ssh(SshError::HostKeyChanged { .. }) => Some(
-            "somebody may be in between: the user must look at this, with 'handover trust'"
-                .to_owned(),
-        ),
-        HandoffError::Ssh(SshError::KeyEncrypted { .. }) => {
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
+            Some(
+                "somebody may be in between: the user must look at this, with 'handover trust'"
+                    .to_owned(),
+            )
+        }
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::KeyEncrypted { .. }) => {
             Some("the user loads the key into ssh-agent with 'ssh-add'".to_owned())
         }
         _ => exit::describe(error).hint,
@@ -264,12 +266,14 @@ fn ssh(error: &SshError) -> String {
         }
         SshError::Remote { host, .. } => format!("host {host} reported a failure of a file"),
         SshError::Local { .. } => "a file on this machine cannot be used".to_owned(),
+        SshError::Shared(error) => ssh(error),
         // Their own words hold the name and a constant alone; the cause is not told.
         SshError::Resolve { .. }
         | SshError::Refused { .. }
         | SshError::Unreachable { .. }
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
+        | SshError::JumpRefused { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }

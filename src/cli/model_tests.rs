@@ -186,8 +186,9 @@ numbered!(SshError, ssh_number:
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
+    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27,
 );
-const SSH: usize = 26;
+const SSH: usize = 28;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -212,6 +213,16 @@ fn ssh_samples() -> Vec<SshError> {
         SshError::Handshake {
             host: host(),
             source: lost(),
+        },
+        SshError::Shared(std::sync::Arc::new(SshError::KeyEncrypted {
+            host: host(),
+            path: path(),
+        })),
+        SshError::JumpRefused {
+            host: host(),
+            next: host(),
+            unreachable: true,
+            reason: "ConnectFailed".to_owned(),
         },
         SshError::HostKeyUnknown {
             host: host(),

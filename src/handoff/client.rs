@@ -10,7 +10,7 @@ use crate::agent::LocalAgent;
 use crate::hosts::{Host, Hosts, LocalMachine, Places, ResolvedHost};
 use crate::job::{JobRecord, Store};
 use crate::session::{Limits, SessionId, inspect};
-use crate::ssh::{ConnectOptions, Target};
+use crate::ssh::{ConnectOptions, Pool, Target};
 
 /// SSH's port (RFC 4253, section 4.2).
 const SSH_PORT: u16 = 22;
@@ -26,7 +26,7 @@ struct Inner {
     places: Places,
     hosts: Hosts,
     store: Store,
-    connect: ConnectOptions,
+    pool: Pool,
     opencode: Option<PathBuf>,
     /// The notes about the ssh_config that have been logged.
     told: Mutex<BTreeSet<String>>,
@@ -78,7 +78,7 @@ impl Client {
                 places: options.places,
                 hosts,
                 store,
-                connect: options.connect,
+                pool: Pool::new(options.connect),
                 opencode: options.opencode,
                 told: Mutex::default(),
             }),
@@ -130,6 +130,14 @@ impl Client {
         blocking(move || Ok(inspect(open(&file)?, &Limits::default())?.message_ids.len())).await
     }
 
+    /// Closes the connections that are open. What waits on one is told that it was lost.
+    ///
+    /// # Cancel safety
+    /// Safe; goodbyes may then not have been sent.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
     /// Where configuration and state are.
     #[must_use]
     pub fn places(&self) -> &Places {
@@ -175,7 +183,12 @@ impl Client {
     }
 
     pub(crate) fn connect_options(&self) -> &ConnectOptions {
-        &self.inner.connect
+        self.inner.pool.options()
+    }
+
+    /// The connections of every handoff of this client: one a host.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
     }
 
     pub(crate) fn local_agent(&self) -> Result<LocalAgent, HandoffError> {

@@ -61,7 +61,7 @@ pub(crate) async fn collect(
     let host = client.host(record.host.as_str())?;
     let mut link = Link::new(
         client.target(&host)?,
-        client.connect_options().clone(),
+        client.pool().clone(),
         reporter.clone(),
     );
     if let Some(remote) = &record.remote
@@ -79,7 +79,7 @@ pub(crate) async fn collect(
         record: &mut record,
     };
     let result = collection.run(&mut link, homecoming).await;
-    link.close().await;
+    link.close();
     if record.cleaned_ms.is_some() {
         lock.retire();
     }
@@ -110,13 +110,13 @@ pub(crate) async fn settle_if_ended(
     };
     let mut link = Link::new(
         client.target(&host)?,
-        client.connect_options().clone(),
+        client.pool().clone(),
         reporter.clone(),
     );
     link.patience = Some(SETTLE_PATIENCE);
     let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
     let status = looked.await;
-    link.close().await;
+    link.close();
     let status = match status {
         Ok(status) => status,
         Err(error) => {

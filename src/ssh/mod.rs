@@ -46,9 +46,11 @@ mod files;
 mod handler;
 mod host_key;
 mod identity;
+mod jump;
 mod link;
 mod options;
 mod path;
+mod pool;
 mod sftp;
 mod sftp_session;
 mod sftp_transfer;
@@ -64,8 +66,10 @@ pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, Keepalive, MaxChannels, Prompt, UnknownHostKey,
+    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
+    UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
+pub use pool::Pool;
 pub use sftp::SftpFiles;
 pub use target::Target;
