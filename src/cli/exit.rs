@@ -219,6 +219,25 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             JOB_FAILED,
             Some("what the agent had done is in its database on the host"),
         ),
+        HandoffError::TooManyJobs { host, .. } => Described {
+            kind: "too_many_jobs",
+            code: CONFLICT,
+            hint: Some(format!(
+                "wait for one to end, or set max_jobs of host {host}; 'handover jobs --host {host} --discover' lists them"
+            )),
+        },
+        HandoffError::SentElsewhere { .. } => entry(
+            "sent_elsewhere",
+            CONFLICT,
+            Some(
+                "collect it on the machine that sent it; --merge takes all of its messages that are not here",
+            ),
+        ),
+        HandoffError::NotEnded { job, .. } => Described {
+            kind: "not_ended",
+            code: DETACHED,
+            hint: Some(format!("look again: handover kill {job}")),
+        },
         HandoffError::NothingNew { .. } => entry(
             "nothing_new",
             JOB_FAILED,

@@ -33,7 +33,7 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         .jobs()
         .await?
         .into_iter()
-        .filter(|job| args.all || job.state.is_live() || is_uncollected(job))
+        .filter(|job| args.all || job.state.is_live() || job.is_uncollected())
         .filter(|job| {
             session
                 .as_ref()
@@ -59,7 +59,7 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     for job in &jobs {
         table.add_row([
             job.id.to_string(),
-            if is_uncollected(job) {
+            if job.is_uncollected() {
                 format!("{}, not collected", job.state)
             } else {
                 job.state.to_string()
@@ -73,14 +73,6 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     data_line(&table.trim_fmt());
     say("the states are as last seen: 'handover collect JOB' looks at the host");
     Ok(exit::DONE)
-}
-
-/// Whether a result of an ended job may still be on its host.
-fn is_uncollected(job: &JobRecord) -> bool {
-    matches!(job.state, State::Completed | State::Failed)
-        && job.collected_ms.is_none()
-        && job.remote.is_some()
-        && job.was_launched()
 }
 
 fn row(job: &JobRecord) -> Row<'_> {

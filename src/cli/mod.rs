@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 mod hosts;
 mod jobs;
+mod kill;
 mod logging;
 mod man;
 mod model;
@@ -16,6 +17,7 @@ mod plugin;
 mod prompt;
 mod render;
 mod send;
+mod sync;
 mod text;
 mod trip;
 mod trust;
@@ -160,6 +162,8 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         Command::Send(args) => send::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
+        Command::Kill(args) => kill::run(&client, args).await,
+        Command::Sync(args) => sync::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
@@ -185,8 +189,10 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Kill(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
+        Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

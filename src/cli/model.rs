@@ -157,6 +157,7 @@ fn words(error: &HandoffError) -> String {
             "host {host} was not reached again within {} s",
             after.as_secs()
         ),
+        HandoffError::SentElsewhere { job, .. } => format!("job {job} was sent by another machine"),
         HandoffError::FingerprintMismatch { host, .. } => {
             format!("the host key of {host} is not the one that was demanded")
         }
@@ -168,6 +169,8 @@ fn words(error: &HandoffError) -> String {
         | HandoffError::ClosedBeforeLaunch { .. }
         | HandoffError::NeverStarted { .. }
         | HandoffError::Vanished { .. }
+        | HandoffError::NotEnded { .. }
+        | HandoffError::TooManyJobs { .. }
         | HandoffError::NothingNew { .. }
         | HandoffError::ResultMismatch { .. }
         | HandoffError::Diverged { .. }

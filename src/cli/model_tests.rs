@@ -502,8 +502,10 @@ numbered!(HandoffError, handoff_number:
     HandoffError::NotVerified { .. } => 25, HandoffError::AlreadyCollected { .. } => 26, HandoffError::CalledOff => 27,
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
     HandoffError::JobBusy { .. } => 31,
+    HandoffError::NotEnded { .. } => 32, HandoffError::TooManyJobs { .. } => 33,
+    HandoffError::SentElsewhere { .. } => 34,
 );
-const HANDOFF: usize = 32;
+const HANDOFF: usize = 35;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -573,6 +575,19 @@ fn handoff_samples() -> Vec<HandoffError> {
             host: host(),
             state: State::Failed,
             reason: "the host was restarted",
+        },
+        HandoffError::NotEnded {
+            job: JobId::generate(),
+            host: host(),
+        },
+        HandoffError::TooManyJobs {
+            host: host(),
+            count: 8,
+            limit: 8,
+        },
+        HandoffError::SentElsewhere {
+            job: JobId::generate(),
+            sender: text(),
         },
         HandoffError::NothingNew {
             host: host(),

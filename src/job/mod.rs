@@ -10,7 +10,7 @@ mod state;
 mod store;
 
 pub use crate::agent::Mode;
-pub use evidence::evidence;
+pub use evidence::{end_evidence, evidence};
 pub use id::{InvalidJobId, JobId};
 pub use record::{JobRecord, RECORD_VERSION, RemotePlaces, SentDocument, Transition, now_ms};
 pub use state::{Evidence, State};

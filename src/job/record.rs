@@ -98,6 +98,17 @@ impl JobRecord {
         self.history.iter().any(|entry| entry.state.shows_launch())
     }
 
+    /// Whether a result of the ended job may still be on its host.
+    #[must_use]
+    pub fn is_uncollected(&self) -> bool {
+        let ended = matches!(self.state, State::Completed | State::Failed | State::Killed);
+        ended
+            && self.collected_ms.is_none()
+            && self.cleaned_ms.is_none()
+            && self.remote.is_some()
+            && self.was_launched()
+    }
+
     /// Moves the job into a state and notes when; entering the present state again changes nothing.
     pub fn enter(&mut self, state: State) {
         if self.state != state {
