@@ -170,7 +170,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
             }
         ));
     }
-    match &cli.command {
+    let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
@@ -184,7 +184,9 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         | Command::Plugin(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(HandoffError::Aborted.into()),
-    }
+    };
+    client.close().await;
+    done
 }
 
 /// Reads a value that clap took as text.

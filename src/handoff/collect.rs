@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::target;
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -71,7 +70,7 @@ pub(crate) async fn collect(
         since: Instant::now(),
     };
     let result = collection.run(&mut link, homecoming).await;
-    link.close().await;
+    link.close();
     if record.cleaned_ms.is_some() {
         lock.retire();
     }
@@ -101,14 +100,14 @@ pub(crate) async fn settle_if_ended(
         return Ok(());
     };
     let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
+        client.target(&host)?,
+        client.pool().clone(),
         reporter.clone(),
     );
     link.patience = Some(SETTLE_PATIENCE);
     let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
     let status = looked.await;
-    link.close().await;
+    link.close();
     let status = match status {
         Ok(status) => status,
         Err(error) => {

@@ -107,14 +107,14 @@ async fn look(
     found: &mut HostDiscovery,
 ) -> Result<(), HandoffError> {
     let mut link = Link::new(
-        super::client::target(host)?,
-        client.connect_options().clone(),
+        client.target(host)?,
+        client.pool().clone(),
         Reporter::unheard(),
     );
     link.launched = true;
     link.patience = Some(PATIENCE);
     let result = look_over(client, host, &mut link, known, found).await;
-    link.close().await;
+    link.close();
     result
 }
 

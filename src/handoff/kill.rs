@@ -134,7 +134,7 @@ impl KillBuilder {
         let ended = self
             .at_host(&mut collection, &mut link, lock.is_some())
             .await;
-        link.close().await;
+        link.close();
         let (ending, exit) = ended?;
         if lock.is_none() {
             // Whoever follows the job sees its end, and notes it.

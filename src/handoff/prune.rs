@@ -166,7 +166,7 @@ impl PruneBuilder {
             });
         }
         if let Some(mut link) = link {
-            link.close().await;
+            link.close();
         }
         let needed = jobs.iter().any(|job| job.done == PruneDone::KeptHost);
         let error = stopped.or_else(|| host.err().filter(|_| needed));

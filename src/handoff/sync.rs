@@ -112,7 +112,7 @@ async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> 
         }
     }
     if let Some(mut link) = link {
-        link.close().await;
+        link.close();
     }
     report
 }
