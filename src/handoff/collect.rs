@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::failpoint::{FailPoint, reach};
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -357,9 +358,11 @@ impl Collection<'_> {
         if claim != Claim::Tombstone {
             return Ok(false);
         }
+        reach(FailPoint::Settled);
         if self.record.state.is_live() {
             self.enter(State::Killed).await?;
         }
+        reach(FailPoint::CloseNoted);
         // A directory that was made just now stays, with its tombstone: a slow sender must still find it.
         if !place.made_now {
             let live = link.live().await?;
@@ -369,6 +372,7 @@ impl Collection<'_> {
                     .await;
             }
         }
+        reach(FailPoint::CloseCleaned);
         local_files::remove_all(self.client.places(), &self.record.id)?;
         self.record.cleaned_ms = Some(now_ms());
         self.client.store().update(self.record).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bring_back::BringBack;
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::request::Homecoming;
 use super::running::Reporter;
@@ -114,6 +115,7 @@ impl Follow<'_> {
             State::Failed
         };
         self.enter(state).await?;
+        reach(FailPoint::Collected);
         self.clean_up(link).await;
         Ok(self.outcome(Ending::Completed, Some(trip)))
     }
@@ -124,7 +126,9 @@ impl Follow<'_> {
             .record
             .state
             .judge(self.record.mode, end_evidence(exit));
-        self.enter(state).await
+        self.enter(state).await?;
+        reach(FailPoint::EndNoted);
+        Ok(())
     }
 
     pub(crate) async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
@@ -220,10 +224,12 @@ impl Follow<'_> {
         };
         match cleaned {
             Ok(()) => {
+                reach(FailPoint::HostCleaned);
                 self.record.cleaned_ms = Some(now_ms());
                 if let Err(error) = self.client.store().update(self.record).await {
                     self.reporter.warn(error.to_string()).await;
                 }
+                reach(FailPoint::CleanNoted);
             }
             Err(reason) => {
                 self.reporter
@@ -238,6 +244,7 @@ impl Follow<'_> {
         if let Err(error) = local_files::remove_all(self.client.places(), &self.record.id) {
             self.reporter.warn(error.to_string()).await;
         }
+        reach(FailPoint::LocalCleaned);
     }
 
     async fn clean_host(&self, link: &mut Link) -> Result<(), String> {

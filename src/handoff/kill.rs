@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::collect::{Collection, Place};
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
@@ -136,6 +137,7 @@ impl KillBuilder {
             .await;
         link.close();
         let (ending, exit) = ended?;
+        reach(FailPoint::KillEnded);
         if lock.is_none() {
             // Whoever follows the job sees its end, and notes it.
             let since = Instant::now();
@@ -188,6 +190,7 @@ impl KillBuilder {
                 }
                 KillAnswer::Asked => {
                     asked = true;
+                    reach(FailPoint::KillAsked);
                     if self.wait(collection, link, &place, deadline).await? {
                         continue;
                     }

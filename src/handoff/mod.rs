@@ -13,6 +13,7 @@ mod clock;
 mod collect;
 mod discover;
 mod error;
+mod failpoint;
 mod follow;
 mod kill;
 mod link;
@@ -34,6 +35,9 @@ mod watch;
 pub use client::{Client, ClientOptions};
 pub use discover::{Discovery, HostDiscovery, Refused};
 pub use error::{Failure, HandoffError};
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use failpoint::FAIL_POINTS;
 pub use kill::{KillBuilder, KillEnding, Killed};
 pub use outcome::{Ending, Outcome, Trip};
 pub use prune::{PruneBuilder, PruneDone, PruneReport, Pruned};

@@ -1,6 +1,7 @@
 //! What is asked for: a handoff, or the collection of a job.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Client, Running, collect, send};
 use crate::agent::Mode;
@@ -22,6 +23,7 @@ pub struct HandoffBuilder {
     pub(crate) model: Option<ModelId>,
     pub(crate) call: Call,
     pub(crate) homecoming: Homecoming,
+    pub(crate) max_time: Option<Duration>,
 }
 
 /// The tool call that asks for the handoff.
@@ -52,7 +54,15 @@ impl HandoffBuilder {
             model: None,
             call: Call::default(),
             homecoming: Homecoming::default(),
+            max_time: None,
         }
+    }
+
+    /// How long the job may take on the host, from its start on; its agent is ended then, whoever watches, and what it
+    /// had done can be collected. Without it there is no limit.
+    pub fn max_time(mut self, limit: Duration) -> Self {
+        self.max_time = Some(limit);
+        self
     }
 
     /// The session to hand over; without it the newest one of the current directory.

@@ -80,9 +80,11 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
     })
 }
 
-/// Live, or back and not tidied up.
+/// Live; or back, or never launched, and not tidied up.
 fn is_unfinished(record: &JobRecord) -> bool {
-    record.state.is_live() || record.collected_ms.is_some() && record.cleaned_ms.is_none()
+    let left_there =
+        record.collected_ms.is_some() || record.remote.is_some() && !record.was_launched();
+    record.state.is_live() || left_there && record.cleaned_ms.is_none()
 }
 
 async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> HostSync {
