@@ -163,3 +163,24 @@ async fn a_process_that_is_killed_at_any_step_leaves_what_the_next_one_puts_righ
         assert_eq!(tried.len(), FAIL_POINTS.len());
     }
 }
+
+#[tokio::test]
+async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let message = "RULE say bad\nRULE exit 7";
+    let send = ["send", BOX, "--session", &session, "--message", message];
+    dies(&stage, "launch-answered", &send).await;
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+    stage.run(&["sync"]).await.exits(0);
+    assert_eq!(only(&stage).await.state, State::Failed);
+    let jobs = stage.run(&["jobs", "--json"]).await.exits(0).document();
+    assert_eq!(jobs[0]["state"], "failed", "{jobs}");
+    let prune = ["prune", "--older-than", "0s", "--json"];
+    let pruned = stage.run(&prune).await.exits(0).document();
+    assert_eq!(pruned["jobs"][0]["done"], "kept_result");
+    stage.run(&["collect", "-"]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "bad");
+}

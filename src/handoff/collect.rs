@@ -121,11 +121,7 @@ pub(crate) async fn settle_if_ended(
             return Ok(());
         }
     };
-    let state = holder
-        .state
-        .judge(holder.mode, evidence(status.as_ref(), false));
-    if state != holder.state {
-        holder.enter(state);
+    if holder.note(evidence(status.as_ref(), false)) {
         client.store().update(&holder).await?;
     }
     Ok(())
@@ -339,11 +335,10 @@ impl Collection<'_> {
 
     /// Notes what follows from the evidence.
     pub(super) async fn note(&mut self, evidence: Evidence) -> Result<(), HandoffError> {
-        let state = self.record.state.judge(self.record.mode, evidence);
-        if state == self.record.state {
-            return Ok(());
+        if self.record.note(evidence) {
+            self.client.store().update(self.record).await?;
         }
-        self.enter(state).await
+        Ok(())
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
@@ -384,7 +379,8 @@ impl Collection<'_> {
         reason: &'static str,
         evidence: Evidence,
     ) -> Result<HandoffError, HandoffError> {
-        let state = self.record.state.judge(self.record.mode, evidence);
+        self.record.note(evidence);
+        let state = self.record.state;
         let (job, host) = (self.record.id.clone(), self.record.host.clone());
         let error = HandoffError::Vanished {
             job,
@@ -393,7 +389,7 @@ impl Collection<'_> {
             reason,
         };
         self.record.error = Some(error.to_string());
-        self.enter(state).await?;
+        self.client.store().update(self.record).await?;
         Ok(error)
     }
 

@@ -122,11 +122,9 @@ impl Follow<'_> {
 
     /// Notes in the store what the job's end makes of it.
     pub(crate) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        let state = self
-            .record
-            .state
-            .judge(self.record.mode, end_evidence(exit));
-        self.enter(state).await?;
+        if self.record.note(end_evidence(exit)) {
+            self.client.store().update(self.record).await?;
+        }
         reach(FailPoint::EndNoted);
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::running::Reporter;
 use super::{Client, Failure, HandoffError, remote};
 use crate::agent::{Claim, Exit, KillAnswer, KillReason};
 use crate::hosts::HostName;
-use crate::job::{Evidence, JobId, JobRecord, State, evidence};
+use crate::job::{Evidence, JobId, JobRecord, State, end_evidence, evidence};
 use crate::session::SessionId;
 
 /// The grace period where none is named.
@@ -148,14 +148,9 @@ impl KillBuilder {
             record = self.client.store().find(record.id.as_str()).await?;
         }
         if let Some(exit) = &exit {
-            let seen = record
-                .state
-                .judge(record.mode, crate::job::end_evidence(exit));
-            if lock.is_some() && seen != record.state {
-                record.enter(seen);
+            if record.note(end_evidence(exit)) && lock.is_some() {
                 self.client.store().update(&record).await?;
             }
-            record.state = seen;
         } else if ending == KillEnding::Closed {
             record.state = State::Killed;
         }

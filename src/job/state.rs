@@ -164,6 +164,17 @@ pub enum Evidence {
     Unclaimed,
 }
 
+impl Evidence {
+    /// Whether the runner was started: what the host shows cannot be without that.
+    #[must_use]
+    pub fn shows_launch(self) -> bool {
+        matches!(
+            self,
+            Self::Ended { .. } | Self::Killed { .. } | Self::Rebooted | Self::Died | Self::Alive
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
