@@ -469,11 +469,11 @@ fn database_error(path: &Path, source: rusqlite::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::job::{Mode, State, Transition};
 
-    fn record(session: &str) -> JobRecord {
+    pub(in crate::job) fn record(session: &str) -> JobRecord {
         JobRecord {
             version: RECORD_VERSION,
             id: JobId::generate(),
