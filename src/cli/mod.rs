@@ -15,6 +15,7 @@ mod model;
 mod plugin;
 mod prompt;
 mod render;
+mod run;
 mod send;
 mod text;
 mod trip;
@@ -158,6 +159,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     let client = Client::open(options)?;
     match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
@@ -183,6 +185,7 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
         Command::Trust(args) => args.json,

@@ -418,9 +418,10 @@ numbered!(HandoffError, handoff_number:
     HandoffError::ResultMismatch { .. } => 23, HandoffError::Diverged { .. } => 24,
     HandoffError::NotVerified { .. } => 25, HandoffError::AlreadyCollected { .. } => 26, HandoffError::CalledOff => 27,
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
-    HandoffError::JobBusy { .. } => 31,
+    HandoffError::JobBusy { .. } => 31, HandoffError::NoSessionYet { .. } => 32, HandoffError::InboxClosed { .. } => 33,
+    HandoffError::NotOwnJob { .. } => 34,
 );
-const HANDOFF: usize = 32;
+const HANDOFF: usize = 35;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -438,6 +439,12 @@ fn handoff_samples() -> Vec<HandoffError> {
             source: source(),
         },
         HandoffError::NoSession { directory: path() },
+        HandoffError::NoSessionYet { job: job.clone() },
+        HandoffError::InboxClosed {
+            job: job.clone(),
+            host: host(),
+        },
+        HandoffError::NotOwnJob { job: job.clone() },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),
@@ -589,7 +596,7 @@ fn no_event_tells_a_model_anything_private() {
         Event::Job {
             job: "j1".to_owned(),
             host: "gpu-box".to_owned(),
-            session: session().to_string(),
+            session: Some(session().to_string()),
         },
         Event::Step {
             step: crate::events::Step::Connect,
@@ -608,6 +615,7 @@ fn no_event_tells_a_model_anything_private() {
                 tool: "read".to_owned(),
                 status: "completed".to_owned(),
                 title: text(),
+                fingerprint: 1,
             },
         },
         Event::Agent {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::bring_back::{blocking, open};
-use super::{CollectBuilder, HandoffBuilder, HandoffError, local_files};
+use super::{CollectBuilder, HandoffBuilder, HandoffError, SpawnBuilder, local_files};
 use crate::agent::LocalAgent;
 use crate::hosts::{Host, Hosts, Places};
 use crate::job::{JobRecord, Store};
@@ -106,6 +106,18 @@ impl Client {
             host,
             self.inner.places.project_dir.clone(),
         ))
+    }
+
+    /// Begins a job that makes a fresh session on a host; `prompt` is what its agent is told.
+    ///
+    /// # Errors
+    /// As [`Client::handoff`].
+    pub fn spawn(
+        &self,
+        host: &str,
+        prompt: impl Into<String>,
+    ) -> Result<SpawnBuilder, HandoffError> {
+        Ok(SpawnBuilder::new(self.handoff(host)?, prompt.into()))
     }
 
     /// Begins the collection of a job: its id, the beginning of one, or `-` for the newest.

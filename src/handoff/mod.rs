@@ -24,6 +24,7 @@ mod report;
 mod request;
 mod running;
 mod send;
+mod spawn;
 mod trust;
 mod watch;
 
@@ -33,4 +34,5 @@ pub use outcome::{Ending, Outcome, Trip};
 pub use report::{Finding, Report, Status};
 pub use request::{CollectBuilder, HandoffBuilder};
 pub use running::Running;
+pub use spawn::SpawnBuilder;
 pub use trust::{HostKey, Trust};

@@ -19,4 +19,5 @@ mod names;
 mod network;
 mod program;
 mod returns;
+mod spawn;
 mod trips;
