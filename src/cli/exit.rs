@@ -154,6 +154,24 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                 "name one with --session, or go to the directory that it belongs to ('opencode session list')",
             ),
         ),
+        HandoffError::NoSessionYet { .. } => entry(
+            "no_session_yet",
+            JOB_FAILED,
+            Some("'handover logs' shows what the agent says"),
+        ),
+        HandoffError::InboxClosed { job, host } => Described {
+            kind: "inbox_closed",
+            code: CONFLICT,
+            hint: Some(format!(
+                "collect what there is ('handover collect {job}'), then hand the session over again \
+                 ('handover send {host}') or start a new one ('handover run {host}')"
+            )),
+        },
+        HandoffError::NotOwnJob { .. } => entry(
+            "not_own_job",
+            CONFLICT,
+            Some("the user can do it: 'handover kill JOB'"),
+        ),
         HandoffError::SameMachine { .. } => entry(
             "same_machine",
             NOT_READY,

@@ -16,6 +16,7 @@ mod model;
 mod plugin;
 mod prompt;
 mod render;
+mod run;
 mod send;
 mod sync;
 mod text;
@@ -160,6 +161,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     let client = Client::open(options)?;
     let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
         Command::Kill(args) => kill::run(&client, args).await,
@@ -190,6 +192,7 @@ fn form(command: &Command) -> Form {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
         Command::Kill(args) => return Form::of(args.json, args.for_model),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
         Command::Sync(args) => args.json,

@@ -82,6 +82,7 @@ fn agent_event(event: &AgentEvent) -> Option<AgentEvent> {
             tool: tool.clone(),
             status: status.clone(),
             title: String::new(),
+            fingerprint: 0,
         }),
         // A provider's error names the address that was asked.
         AgentEvent::Error { .. } => Some(AgentEvent::Error {
@@ -162,7 +163,10 @@ fn words(error: &HandoffError) -> String {
             format!("the host key of {host} is not the one that was demanded")
         }
         // Their own words hold names, ids and counts alone.
-        HandoffError::SameMachine { .. }
+        HandoffError::NoSessionYet { .. }
+        | HandoffError::InboxClosed { .. }
+        | HandoffError::NotOwnJob { .. }
+        | HandoffError::SameMachine { .. }
         | HandoffError::WrongSession { .. }
         | HandoffError::DiskFull { .. }
         | HandoffError::Clock { .. }

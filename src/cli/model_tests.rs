@@ -503,9 +503,10 @@ numbered!(HandoffError, handoff_number:
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
     HandoffError::JobBusy { .. } => 31,
     HandoffError::NotEnded { .. } => 32, HandoffError::TooManyJobs { .. } => 33,
-    HandoffError::SentElsewhere { .. } => 34,
+    HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
+    HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
 );
-const HANDOFF: usize = 35;
+const HANDOFF: usize = 38;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -523,6 +524,12 @@ fn handoff_samples() -> Vec<HandoffError> {
             source: source(),
         },
         HandoffError::NoSession { directory: path() },
+        HandoffError::NoSessionYet { job: job.clone() },
+        HandoffError::InboxClosed {
+            job: job.clone(),
+            host: host(),
+        },
+        HandoffError::NotOwnJob { job: job.clone() },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),
@@ -690,7 +697,7 @@ fn no_event_tells_a_model_anything_private() {
         Event::Job {
             job: "j1".to_owned(),
             host: "gpu-box".to_owned(),
-            session: session().to_string(),
+            session: Some(session().to_string()),
         },
         Event::Step {
             step: crate::events::Step::Connect,
@@ -709,6 +716,7 @@ fn no_event_tells_a_model_anything_private() {
                 tool: "read".to_owned(),
                 status: "completed".to_owned(),
                 title: text(),
+                fingerprint: 1,
             },
         },
         Event::Agent {

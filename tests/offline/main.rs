@@ -20,5 +20,6 @@ mod names;
 mod network;
 mod program;
 mod returns;
+mod spawn;
 mod sync;
 mod trips;
