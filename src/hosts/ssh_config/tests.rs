@@ -488,7 +488,8 @@ fn a_way_without_end_is_refused() {
         "Host *\n  ProxyJump gw\n",
         "Host box\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump box\n",
         "Host box\n  ProxyJump a,box\n",
-        "Host box\n  ProxyJump a,b,a\n",
+        "Host box\n  Hostname real\n  ProxyJump real\n",
+        "Host box\n  User dev\n  ProxyJump dev@box:22\n",
         "Host *\n  ProxyJump x.%h\n",
     ] {
         let text = refused(config, "box");
@@ -497,6 +498,12 @@ fn a_way_without_end_is_refused() {
             "{config}: {text}"
         );
     }
+    let again = "Host box\n  ProxyJump a,b,root@box\nHost a b\n  Hostname 10.0.0.1\n";
+    assert_eq!(
+        resolve(again, "box").jumps.len(),
+        3,
+        "one address in two networks"
+    );
     let config = "Host gw\n  ProxyJump none\nHost *\n  ProxyJump gw\n";
     assert_eq!(resolve(config, "box").jumps.len(), 1);
     assert!(resolve(config, "gw").jumps.is_empty());
