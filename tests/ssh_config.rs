@@ -21,6 +21,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -82,7 +83,11 @@ impl Bench {
     /// Writes a file; `@/` in it stands for the directory.
     fn write(&self, name: &str, text: &str) {
         let directory = format!("{}/", self.directory.path().display());
-        std::fs::write(self.path(name), text.replace("@/", &directory)).unwrap();
+        let path = self.path(name);
+        std::fs::write(&path, text.replace("@/", &directory)).unwrap();
+        // Whatever the umask, nobody else may write it.
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).unwrap();
     }
 
     /// What `ssh -G` says of a host; its complaint, where it has one.
@@ -807,8 +812,6 @@ fn generated_configurations_mean_what_they_mean_to_ssh() {
 #[test]
 #[ignore = "needs ssh"]
 fn a_file_that_others_can_write_is_refused_as_ssh_refuses_it() {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let bench = Bench::new();
     // ssh does not look at a file that -F names, and at every one that it includes.
     bench.write("config", "Include @/part\n");

@@ -111,6 +111,11 @@ fn hint(error: &HandoffError) -> Option<String> {
             "somebody may be in between: the user must look at this, with 'handover trust'"
                 .to_owned(),
         ),
+        HandoffError::Hosts(HostsError::UnknownHost { .. }) => Some(
+            "'handover hosts' lists what is configured; a host of the user's ssh_config is one for a tool once \
+             hosts.toml has it ([hosts.NAME])"
+                .to_owned(),
+        ),
         HandoffError::Ssh(SshError::KeyEncrypted { .. }) => {
             Some("the user loads the key into ssh-agent with 'ssh-add'".to_owned())
         }

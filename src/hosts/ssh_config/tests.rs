@@ -37,7 +37,8 @@ impl Machine {
     fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        // Whatever the umask, nobody else may write it.
+        crate::private_fs::write_atomic(&path, text.as_bytes()).unwrap();
         path
     }
 
@@ -208,7 +209,7 @@ fn a_missing_file_is_empty_and_an_unreadable_one_an_error() {
     ));
     let large = vec![b'\n'; (1 << 20) + 1];
     let machine = Machine::new("");
-    fs::write(machine.path("home/.ssh/config"), large).unwrap();
+    crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &large).unwrap();
     assert!(matches!(
         SshConfig::load(&machine.places),
         Err(HostsError::TooLarge { .. })
@@ -595,7 +596,7 @@ proptest! {
     #[test]
     fn bytes_of_any_kind_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let machine = Machine::new("");
-        fs::write(machine.path("home/.ssh/config"), &bytes).unwrap();
+        crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &bytes).unwrap();
         if SshConfig::load(&machine.places).is_ok() {
             let _ = machine.resolve("box");
         }
