@@ -18,6 +18,7 @@
 //! - The home is the one of the user database, whatever `HOME` says: ours is given that one.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
