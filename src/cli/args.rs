@@ -268,6 +268,9 @@ pub(crate) struct SyncArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
+    /// List the hosts that only ~/.ssh/config names too, and where every host is once that has been read.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
