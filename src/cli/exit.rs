@@ -405,6 +405,11 @@ fn ssh(error: &SshError) -> Described {
             )),
         ),
         SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::UserCertificate { .. } => entry(
+            "user_certificate",
+            AUTHENTICATION,
+            Some("get a new certificate, or set this machine's clock".to_owned()),
+        ),
         SshError::Resolve { .. } => entry(
             "unresolved",
             UNREACHABLE,

@@ -65,9 +65,10 @@ pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
+pub use identity::KeyFileError;
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
-    UnknownHostKey,
+    AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
+    Prompt, Question, UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
 pub use pool::Pool;
