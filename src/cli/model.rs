@@ -237,6 +237,8 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::JumpRefused { .. }
+        | SshError::ForwardRefused { .. }
+        | SshError::LocalPort { .. }
         | SshError::Lost { .. }
         | SshError::ExecRefused { .. }
         | SshError::SftpUnavailable { .. } => error.to_string(),

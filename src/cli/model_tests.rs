@@ -128,8 +128,9 @@ numbered!(SshError, ssh_number:
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::JumpRefused { .. } => 23, SshError::Shared(_) => 24,
+    SshError::ForwardRefused { .. } => 25, SshError::LocalPort { .. } => 26,
 );
-const SSH: usize = 25;
+const SSH: usize = 27;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -159,6 +160,14 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             path: path(),
         })),
+        SshError::ForwardRefused {
+            host: host(),
+            reason: "ConnectFailed".to_owned(),
+        },
+        SshError::LocalPort {
+            port: 8080,
+            source: source(),
+        },
         SshError::JumpRefused {
             host: host(),
             next: host(),

@@ -13,6 +13,7 @@ mod clock;
 mod collect;
 mod error;
 mod follow;
+mod forward;
 mod link;
 mod local_files;
 mod lock;
@@ -29,6 +30,7 @@ mod watch;
 
 pub use client::{Client, ClientOptions};
 pub use error::{Failure, HandoffError};
+pub use forward::{ForwardNews, Forwarding};
 pub use outcome::{Ending, Outcome, Trip};
 pub use report::{Finding, Report, Status};
 pub use request::{CollectBuilder, HandoffBuilder};

@@ -42,6 +42,7 @@ mod exec;
 mod exec_files;
 mod exec_transfer;
 mod files;
+mod forward;
 mod handler;
 mod host_key;
 mod identity;
@@ -63,6 +64,7 @@ pub use error::SshError;
 pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
+pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{KnownHosts, Verdict};
 pub use options::{
     AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
