@@ -13,7 +13,7 @@ use super::exit::{self, ErrorDocument};
 use crate::agent::AgentError;
 use crate::events::{AgentEvent, Event};
 use crate::handoff::{Client, Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::session::DocumentError;
 use crate::ssh::SshError;
@@ -194,6 +194,7 @@ fn hosts(error: &HostsError) -> String {
         HostsError::InvalidValue { host, key, .. } => {
             format!("the hosts file has an invalid {key} for host {host}")
         }
+        HostsError::SshConfig(error) => ssh_config(error),
         // Names alone, and the one that the caller gave.
         HostsError::UnknownHost { .. }
         | HostsError::NotYet { .. }
@@ -202,11 +203,47 @@ fn hosts(error: &HostsError) -> String {
     }
 }
 
+fn ssh_config(error: &SshConfigError) -> String {
+    match error {
+        SshConfigError::Syntax { .. }
+        | SshConfigError::Permissions { .. }
+        | SshConfigError::Includes { .. }
+        | SshConfigError::List { .. } => {
+            "the user's ssh_config cannot be used; 'handover hosts' tells the user where and why"
+                .to_owned()
+        }
+        SshConfigError::Value { host, keyword, .. } => {
+            format!("the user's ssh_config has a {keyword} for host {host} that cannot be used")
+        }
+        SshConfigError::Unsupported { host, keyword, .. } => {
+            format!("the user's ssh_config has {keyword} for host {host}, which is not supported")
+        }
+        SshConfigError::Undecided { host, .. } => {
+            format!("the user's ssh_config has a Match for host {host} that is not evaluated")
+        }
+        SshConfigError::UnknownKeyword { host, .. } => {
+            format!("the user's ssh_config has an unknown keyword for host {host}")
+        }
+        SshConfigError::JumpLoop { host, .. } => {
+            format!("the user's ssh_config leads to host {host} in a circle")
+        }
+        SshConfigError::LocalUser { host, .. } => {
+            format!("the name of the local user, which host {host} depends on, is not known")
+        }
+    }
+}
+
 fn ssh(error: &SshError) -> String {
     match error {
         SshError::HostKeyUnknown { host, .. } => format!("the host key of {host} is not known"),
         SshError::HostKeyChanged { host, .. } => format!("the host key of {host} has changed"),
         SshError::HostKeyRevoked { host, .. } => format!("the host key of {host} is revoked"),
+        SshError::HostCertificate { host, fault, .. } => {
+            format!("the host certificate of {host} {}", fault.kind())
+        }
+        SshError::NotStrict { host, .. } => {
+            format!("host {host} does not offer strict key exchange, which its cipher needs")
+        }
         SshError::KnownHosts { .. } => "a file of known host keys cannot be used".to_owned(),
         SshError::AuthFailed { host, .. } => {
             format!("host {host} accepted none of the user's keys")
@@ -240,6 +277,7 @@ fn ssh(error: &SshError) -> String {
         | SshError::ForwardRefused { .. }
         | SshError::LocalPort { .. }
         | SshError::Lost { .. }
+        | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }
         | SshError::SftpUnavailable { .. } => error.to_string(),
     }

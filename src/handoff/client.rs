@@ -1,12 +1,13 @@
 //! This machine's side of every handoff.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::bring_back::{blocking, open};
 use super::{CollectBuilder, HandoffBuilder, HandoffError, local_files};
 use crate::agent::LocalAgent;
-use crate::hosts::{Host, Hosts, Places};
+use crate::hosts::{Host, Hosts, LocalMachine, Places, ResolvedHost};
 use crate::job::{JobRecord, Store};
 use crate::session::{Limits, SessionId, inspect};
 use crate::ssh::{ConnectOptions, Pool, Target};
@@ -27,6 +28,8 @@ struct Inner {
     store: Store,
     pool: Pool,
     opencode: Option<PathBuf>,
+    /// The notes about the ssh_config that have been logged.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// What a [`Client`] is opened with.
@@ -77,6 +80,7 @@ impl Client {
                 store,
                 pool: Pool::new(options.connect),
                 opencode: options.opencode,
+                told: Mutex::default(),
             }),
         })
     }
@@ -146,6 +150,34 @@ impl Client {
         Ok(host.clone())
     }
 
+    /// What the ssh_config says of a host, and what of that has no effect.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] when it cannot be used for this host.
+    pub fn resolve(&self, host: &Host) -> Result<ResolvedHost, HandoffError> {
+        let local = LocalMachine::of(&self.inner.places);
+        Ok(self.inner.hosts.resolve(host, &local)?)
+    }
+
+    /// Where a host is reached, and how. What its ssh_config says without effect is logged, once for each line.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] and [`HandoffError::LocalUser`].
+    pub(crate) fn target(&self, host: &Host) -> Result<Target, HandoffError> {
+        let resolved = self.resolve(host)?;
+        let jumps = resolved.jumps.iter();
+        for note in jumps.flat_map(|hop| &hop.notes).chain(&resolved.notes) {
+            let mut told = match self.inner.told.lock() {
+                Ok(told) => told,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+            if told.insert(note.to_string()) {
+                tracing::info!(host = %resolved.name, "{note}");
+            }
+        }
+        target(resolved)
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
     }
@@ -164,17 +196,24 @@ impl Client {
     }
 }
 
-/// Where a host is reached: its address, and the user of this machine where none is configured.
-pub(crate) fn target(host: &Host) -> Result<Target, HandoffError> {
-    let user = match host.address.user() {
-        Some(user) => user.to_owned(),
+/// A resolved host as the SSH layer takes it: the user of this machine where none is configured, SSH's port where none
+/// is.
+fn target(host: ResolvedHost) -> Result<Target, HandoffError> {
+    let user = match host.user {
+        Some(user) => user,
         None => whoami::username().map_err(|source| HandoffError::LocalUser {
             host: host.name.clone(),
             source,
         })?,
     };
-    let port = host.address.port().unwrap_or(SSH_PORT);
-    let mut target = Target::new(host.name.clone(), host.address.host(), port, &user);
-    target.identity_files.extend(host.identity_file.clone());
+    let port = host.port.unwrap_or(SSH_PORT);
+    let mut target = Target::new(host.name, &host.host, port, &user);
+    target.identity_files = host.identity_files;
+    target.settings = host.settings;
+    target.jumps = host
+        .jumps
+        .into_iter()
+        .map(self::target)
+        .collect::<Result<_, _>>()?;
     Ok(target)
 }

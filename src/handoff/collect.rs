@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::target;
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -60,7 +59,11 @@ pub(crate) async fn collect(
         })
         .await;
     let host = client.host(record.host.as_str())?;
-    let mut link = Link::new(target(&host)?, client.pool().clone(), reporter.clone());
+    let mut link = Link::new(
+        client.target(&host)?,
+        client.pool().clone(),
+        reporter.clone(),
+    );
     if let Some(remote) = &record.remote
         && remote.files_by_exec
     {
@@ -105,7 +108,11 @@ pub(crate) async fn settle_if_ended(
     let Ok(host) = client.host(holder.host.as_str()) else {
         return Ok(());
     };
-    let mut link = Link::new(target(&host)?, client.pool().clone(), reporter.clone());
+    let mut link = Link::new(
+        client.target(&host)?,
+        client.pool().clone(),
+        reporter.clone(),
+    );
     link.patience = Some(SETTLE_PATIENCE);
     let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
     let status = looked.await;

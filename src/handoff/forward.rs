@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client::target;
 use super::link::{backoff, is_passing};
 use super::{Client, HandoffError};
 use crate::ssh::{ConnectOptions, Connection, ForwardTo, LocalPort, SshError, Target};
@@ -57,7 +56,7 @@ impl Client {
         port: u16,
         to: ForwardTo,
     ) -> Result<Forwarding, HandoffError> {
-        let target = target(&self.host(host)?)?;
+        let target = self.target(&self.host(host)?)?;
         let options = self.connect_options().clone();
         let local = LocalPort::bind(port).await?;
         let connection = Connection::open(&target, &options).await?;

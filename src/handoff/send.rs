@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::client::target;
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -102,7 +101,7 @@ impl Sending {
             }
         })?;
         let link = Link::new(
-            target(&request.host)?,
+            request.client.target(&request.host)?,
             request.client.pool().clone(),
             reporter.clone(),
         );

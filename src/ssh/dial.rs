@@ -3,21 +3,23 @@
 //! Main function: [`dial`]. Invariant: every wait has a deadline of its own, and no byte of authentication is sent
 //! before the host key was accepted.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use russh::Preferred;
 use russh::client::{Config, Handle};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
-use russh::{Preferred, cipher};
+use russh::keys::PublicKey;
 
+use super::algorithms;
 use super::cause::LostCause;
 use super::connection::Connection;
 use super::error::SshError;
-use super::handler::{ClientHandler, HandlerError, KeyJudge, KeyPolicy, Shared};
-use super::host_key::{KnownHosts, Verdict, algorithm_name, fingerprint};
+use super::handler::{ClientHandler, HandlerError, KeyPolicy, Shared};
+use super::host_key::{
+    CertificateVerdict, KeyJudge, KnownHosts, Verdict, algorithm_name, fingerprint,
+};
 use super::jump;
 use super::link::Link;
 use super::options::ConnectOptions;
@@ -45,8 +47,10 @@ pub struct HostKeyInfo {
     pub fingerprint: String,
     /// The key.
     pub key: PublicKey,
-    /// What is on record.
+    /// What is on record about the key itself.
     pub verdict: Verdict,
+    /// What is on record about the certificate that the key came in.
+    pub certified: Option<CertificateVerdict>,
 }
 
 /// Asks a host for its key and disconnects before any authentication.
@@ -60,19 +64,27 @@ pub async fn scan_host_key(
     target: &Target,
     options: &ConnectOptions,
 ) -> Result<HostKeyInfo, SshError> {
-    let known = KnownHosts::load(&options.host_key_files()).await?;
+    let known = KnownHosts::load(&options.host_key_files(target)).await?;
     let via = jump::through(target, options).await?;
     let shared = Arc::new(Shared::through(via.as_ref()));
     let options = &options.for_target(target);
     let look = KeyPolicy::Look;
     let result = handshake(target, options, via.as_ref(), &known, &shared, look).await;
     match (shared.offered(), result) {
-        (Some(key), _) => Ok(HostKeyInfo {
-            algorithm: algorithm_name(&key),
-            fingerprint: fingerprint(&key),
-            verdict: known.check(&target.address, target.port, &key),
-            key,
-        }),
+        (Some(offered), _) => {
+            let (name, port) = target.host_key_name();
+            let key = offered.key;
+            let certified = offered.certificate.map(|certificate| {
+                known.check_certificate(name, port, &certificate, SystemTime::now())
+            });
+            Ok(HostKeyInfo {
+                algorithm: algorithm_name(&key),
+                fingerprint: fingerprint(&key),
+                verdict: known.check(name, port, &key),
+                certified,
+                key,
+            })
+        }
         (None, Err(error)) => Err(error),
         (None, Ok(_)) => Err(SshError::Handshake {
             host: target.name.clone(),
@@ -91,12 +103,8 @@ pub(super) async fn dial(
     let mut retries = Retries::new(target);
     loop {
         // Read again each time: while a person was asked, others may have written to them.
-        let known = KnownHosts::load(&options.host_key_files()).await?;
-        let judge = KeyJudge {
-            known: known.clone(),
-            target: target.clone(),
-            options: options.clone(),
-        };
+        let known = KnownHosts::load(&options.host_key_files(target)).await?;
+        let judge = KeyJudge::new(known.clone(), target, options);
         let shared = Arc::new(Shared::through(via));
         let policy = KeyPolicy::Judge(Box::new(judge));
         match handshake(target, options, via, &known, &shared, policy).await {
@@ -173,10 +181,7 @@ async fn handshake(
         .keepalive
         .interval
         .saturating_mul(u32::try_from(options.keepalive.misses).unwrap_or(3) + 1);
-    let config = Arc::new(config(
-        options,
-        &known.algorithms(&target.address, target.port),
-    ));
+    let config = Arc::new(config(options, algorithms::preferred(target, known)?));
     let exchange = russh::client::connect_stream(
         config,
         Link::new(stream, stall),
@@ -188,6 +193,12 @@ async fn handshake(
         match tokio::time::timeout(after, &mut exchange).await {
             Ok(Ok(handle)) => return Ok(handle),
             Ok(Err(HandlerError::HostKey(error))) => return Err(*error),
+            Ok(Err(HandlerError::NotStrict { cipher })) => {
+                return Err(SshError::NotStrict {
+                    host: host(),
+                    cipher,
+                });
+            }
             Ok(Err(HandlerError::Ssh(error))) => {
                 return Err(SshError::Handshake {
                     host: host(),
@@ -213,15 +224,7 @@ async fn handshake(
     }
 }
 
-fn config(options: &ConnectOptions, on_record: &[Algorithm]) -> Config {
-    let mut preferred = Preferred::default();
-    if has_aes() {
-        // Twice the throughput of ChaCha20 where the CPU has the instructions; both are authenticated ciphers.
-        let mut ciphers = preferred.cipher.into_owned();
-        ciphers.sort_by_key(|name| *name != cipher::AES_256_GCM);
-        preferred.cipher = Cow::Owned(ciphers);
-    }
-    preferred.key = Cow::Owned(host_key_algorithms(on_record));
+fn config(options: &ConnectOptions, preferred: Preferred) -> Config {
     Config {
         window_size: WINDOW,
         preferred,
@@ -229,66 +232,5 @@ fn config(options: &ConnectOptions, on_record: &[Algorithm]) -> Config {
         keepalive_max: options.keepalive.misses,
         nodelay: true,
         ..Config::default()
-    }
-}
-
-/// The accepted host key algorithms, those on record first: a server shows one key, and it should be the known one.
-fn host_key_algorithms(on_record: &[Algorithm]) -> Vec<Algorithm> {
-    let mut algorithms = vec![
-        Algorithm::Ed25519,
-        Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP256,
-        },
-        Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP384,
-        },
-        Algorithm::Ecdsa {
-            curve: EcdsaCurve::NistP521,
-        },
-        Algorithm::Rsa {
-            hash: Some(HashAlg::Sha512),
-        },
-        Algorithm::Rsa {
-            hash: Some(HashAlg::Sha256),
-        },
-    ];
-    algorithms.sort_by_key(|algorithm| {
-        !on_record.iter().any(|known| {
-            known == algorithm || (known.clone().is_rsa() && algorithm.clone().is_rsa())
-        })
-    });
-    algorithms
-}
-
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn has_aes() -> bool {
-    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn has_aes() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes")
-}
-
-#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes() -> bool {
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_algorithm_on_record_is_offered_first_and_sha1_never() {
-        let rsa = host_key_algorithms(&[Algorithm::Rsa { hash: None }]);
-        assert_eq!(
-            rsa.first(),
-            Some(&Algorithm::Rsa {
-                hash: Some(HashAlg::Sha512)
-            })
-        );
-        assert_eq!(host_key_algorithms(&[]).first(), Some(&Algorithm::Ed25519));
-        assert!(!rsa.contains(&Algorithm::Rsa { hash: None }));
     }
 }

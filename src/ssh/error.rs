@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::auth::{Attempt, describe};
 use super::cause::LostCause;
+use super::host_key::CertificateFault;
 use super::path::RemotePath;
 use crate::hosts::HostName;
 
@@ -116,6 +117,36 @@ pub enum SshError {
         file: PathBuf,
         /// The line in it, from 1.
         line: usize,
+    },
+    /// The host showed a certificate of an authority that is trusted for it, but the certificate does not count, and
+    /// the key in it is not on record. Never retried.
+    #[error("the host certificate of {host} does not count: {fault} (authority {authority})")]
+    HostCertificate {
+        /// The host.
+        host: HostName,
+        /// What is wrong with it.
+        fault: Box<CertificateFault>,
+        /// The authority's algorithm and fingerprint.
+        authority: Box<str>,
+    },
+    /// The server does not know strict key exchange, without which the agreed cipher is open to the Terrapin attack
+    /// (CVE-2023-48795): packets can be cut out of the beginning of the connection. Never retried.
+    #[error(
+        "host {host} does not offer strict key exchange, without which {cipher} is not safe (CVE-2023-48795)"
+    )]
+    NotStrict {
+        /// The host.
+        host: HostName,
+        /// The agreed cipher.
+        cipher: String,
+    },
+    /// A configured list of algorithms leaves none that is supported here.
+    #[error("{keyword} of host {host} leaves no algorithm that is supported")]
+    NoAlgorithm {
+        /// The host.
+        host: HostName,
+        /// The ssh_config keyword.
+        keyword: &'static str,
     },
     /// A known_hosts file cannot be read or written, so no host key can be judged: the connection is refused.
     #[error("the host key file {} cannot be used", .path.display())]

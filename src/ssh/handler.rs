@@ -4,21 +4,20 @@
 //! every rekey), and no channel that the server opens is ever accepted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::ChannelOpenFailure;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
+use russh::{ChannelOpenFailure, Names};
 use tokio_util::sync::CancellationToken;
 
+use super::algorithms::needs_strict_exchange;
 use super::cause::LostCause;
 use super::connection::Connection;
 use super::error::{SshError, bounded};
-use super::host_key::{KnownHosts, Verdict, algorithm_name, fingerprint};
-use super::options::{ConnectOptions, UnknownHostKey};
-use super::target::Target;
+use super::host_key::KeyJudge;
 use crate::hosts::HostName;
 
 /// How long a stream that ended through a jump host waits for the end of that host's connection, its likely cause.
@@ -35,9 +34,18 @@ pub(super) struct Shared {
     pub(super) asking: AtomicBool,
     cause: Mutex<Option<LostCause>>,
     banner: Mutex<String>,
-    offered: Mutex<Option<PublicKey>>,
+    offered: Mutex<Option<Offered>>,
     /// The jump host that the connection goes through.
     via: Option<(HostName, Arc<Shared>)>,
+}
+
+/// What the server showed.
+#[derive(Debug, Clone)]
+pub(super) struct Offered {
+    /// The key.
+    pub(super) key: PublicKey,
+    /// The certificate that it came in.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Shared {
@@ -89,7 +97,7 @@ impl Shared {
     }
 
     /// The key that the server showed.
-    pub(super) fn offered(&self) -> Option<PublicKey> {
+    pub(super) fn offered(&self) -> Option<Offered> {
         self.offered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -105,16 +113,6 @@ pub(super) enum KeyPolicy {
     Look,
 }
 
-/// What judging takes.
-pub(super) struct KeyJudge {
-    /// The records.
-    pub(super) known: KnownHosts,
-    /// The host.
-    pub(super) target: Target,
-    /// Who is asked, and where trust is written.
-    pub(super) options: ConnectOptions,
-}
-
 /// A failure inside the session's task.
 #[derive(Debug)]
 pub(super) enum HandlerError {
@@ -122,6 +120,11 @@ pub(super) enum HandlerError {
     Ssh(russh::Error),
     /// The host key was refused.
     HostKey(Box<SshError>),
+    /// The server knows no strict key exchange, which the agreed cipher needs.
+    NotStrict {
+        /// The cipher.
+        cipher: String,
+    },
     /// The key was seen, which is all that was wanted.
     Seen,
 }
@@ -148,71 +151,6 @@ impl ClientHandler {
 impl Drop for ClientHandler {
     fn drop(&mut self) {
         self.shared.closed.cancel();
-    }
-}
-
-impl KeyJudge {
-    async fn judge(&self, key: &PublicKey, shared: &Shared) -> Result<(), SshError> {
-        let host = self.target.name.clone();
-        let (algorithm, fingerprint) = (algorithm_name(key), fingerprint(key));
-        match self
-            .known
-            .check(&self.target.address, self.target.port, key)
-        {
-            Verdict::Known => Ok(()),
-            Verdict::Changed {
-                file,
-                line,
-                recorded,
-            } => Err(SshError::HostKeyChanged {
-                host,
-                algorithm: algorithm.into(),
-                offered: fingerprint.into(),
-                recorded: recorded.into(),
-                file,
-                line,
-            }),
-            Verdict::Revoked { file, line } => Err(SshError::HostKeyRevoked {
-                host,
-                algorithm,
-                fingerprint,
-                file,
-                line,
-            }),
-            Verdict::Unknown => {
-                let unknown = SshError::HostKeyUnknown {
-                    host: host.clone(),
-                    algorithm: algorithm.clone(),
-                    fingerprint: fingerprint.clone(),
-                };
-                let Some(prompt) = &self.options.prompt else {
-                    return Err(unknown);
-                };
-                let question = UnknownHostKey {
-                    host,
-                    address: self.target.address.clone(),
-                    port: self.target.port,
-                    algorithm,
-                    fingerprint,
-                };
-                shared.asking.store(true, Ordering::SeqCst);
-                let answer = tokio::time::timeout(
-                    self.options.deadlines.person,
-                    prompt.accept_host_key(&question),
-                )
-                .await;
-                shared.asking.store(false, Ordering::SeqCst);
-                if !matches!(answer, Ok(true)) {
-                    return Err(unknown);
-                }
-                match &self.options.trusted_hosts {
-                    Some(file) => {
-                        KnownHosts::append(file, &self.target.address, self.target.port, key).await
-                    }
-                    None => Ok(()),
-                }
-            }
-        }
     }
 }
 
@@ -251,26 +189,41 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
-            // No certificate algorithm is offered, so a server that shows one breaks the negotiation.
-            return Ok(false);
-        };
+        let key = offered.public_key();
         let earlier = self
             .shared
             .offered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace(key.clone());
+            .replace(Offered {
+                key: key.clone(),
+                certificate: offered.certificate().cloned(),
+            });
         if let Some(earlier) = earlier {
-            return Ok(earlier.key_data() == key.key_data());
+            return Ok(earlier.key.key_data() == key.key_data());
         }
         match &self.policy {
             KeyPolicy::Look => Err(HandlerError::Seen),
-            KeyPolicy::Judge(judge) => match judge.judge(key, &self.shared).await {
+            KeyPolicy::Judge(judge) => match judge.judge(offered, &self.shared.asking).await {
                 Ok(()) => Ok(true),
                 Err(error) => Err(HandlerError::HostKey(Box::new(error))),
             },
         }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        names: &Names,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let macs = [names.client_mac.as_ref(), names.server_mac.as_ref()];
+        if !names.strict_kex() && needs_strict_exchange(names.cipher.as_ref(), macs) {
+            return Err(HandlerError::NotStrict {
+                cipher: names.cipher.as_ref().to_owned(),
+            });
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_tcpip(

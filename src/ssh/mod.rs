@@ -32,6 +32,7 @@
 //! Nothing a server sends is trusted: replies, banners and output are bounded, names are never taken from it, and
 //! every channel that it opens is refused.
 
+mod algorithms;
 mod auth;
 mod cause;
 mod channel;
@@ -65,7 +66,7 @@ pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
-pub use host_key::{KnownHosts, Verdict};
+pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use options::{
     AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
     UnknownHostKey,
