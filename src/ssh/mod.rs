@@ -56,6 +56,7 @@ mod sftp;
 mod sftp_session;
 mod sftp_transfer;
 mod target;
+mod wake;
 
 pub use auth::{Attempt, AttemptOutcome};
 pub use cause::LostCause;
@@ -68,7 +69,7 @@ pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
+    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt, RekeyLimit,
     UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};

@@ -1,50 +1,16 @@
-//! Forwarded ports, against a real OpenSSH server.
-
-#![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
-
-#[path = "support/sshd.rs"]
-#[expect(dead_code, reason = "shared with other test binaries")]
-mod sshd;
+//! Forwarded ports.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use handover::ssh::{
-    AgentSource, ConnectOptions, Connection, ExecOptions, Forward, ForwardTo, SshError, Target,
-};
-use sshd::{Sshd, SshdOptions, wait_for};
+use handover::ssh::{ExecOptions, Forward, ForwardTo, SshError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-/// A bound for what happens at once, on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(20);
-
-fn user() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn start() -> Sshd {
-    Sshd::start(&SshdOptions::default())
-}
-
-fn trust(sshd: &Sshd) -> std::path::PathBuf {
-    let file = sshd.path("known_hosts");
-    let names = format!("[127.0.0.1]:{}", sshd.port());
-    fs::write(&file, sshd.known_hosts_line(&names, "ed25519")).unwrap();
-    file
-}
-
-async fn connect(sshd: &Sshd) -> Connection {
-    let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", sshd.port(), &user());
-    target.identity_files.push(sshd.path("id_ed25519"));
-    let mut options = ConnectOptions::default().agent(AgentSource::None);
-    options.known_hosts = vec![trust(sshd)];
-    Connection::open(&target, &options).await.unwrap()
-}
+use crate::sshd::wait_for;
+use crate::support::{AT_ONCE, connect, known, start, user};
 
 /// Sends back what it gets.
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
@@ -88,8 +54,8 @@ async fn failure(forward: &mut Forward) -> SshError {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn a_port_here_is_a_port_or_a_socket_there() {
-    let sshd = start();
-    let connection = connect(&sshd).await;
+    let sshd = start(&[]);
+    let connection = connect(&sshd, sshd.port()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     serve(listener);
@@ -138,8 +104,8 @@ async fn a_port_here_is_a_port_or_a_socket_there() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn what_fails_with_one_forwarded_connection_ends_that_one_alone() {
-    let sshd = start();
-    let connection = connect(&sshd).await;
+    let sshd = start(&[]);
+    let connection = connect(&sshd, sshd.port()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -184,14 +150,14 @@ impl Drop for Running {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn the_program_forwards_until_it_is_interrupted_and_connects_again() {
-    let sshd = start();
+    let sshd = start(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     serve(listener);
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
     fs::create_dir_all(at(".ssh")).unwrap();
-    fs::copy(trust(&sshd), at(".ssh/known_hosts")).unwrap();
+    fs::write(at(".ssh/known_hosts"), known(&sshd, sshd.port())).unwrap();
     fs::create_dir(at("config")).unwrap();
     let hosts = format!(
         "[hosts.box]\nhost = \"{}@127.0.0.1\"\nport = {}\nidentity_file = {:?}\n",
