@@ -425,6 +425,16 @@ fn ssh(error: &SshError) -> Described {
             UNREACHABLE,
             Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
         ),
+        SshError::ForwardRefused { .. } => entry(
+            "forward_refused",
+            UNREACHABLE,
+            Some("does anything listen there, and may the host forward (AllowTcpForwarding, PermitOpen)?".to_owned()),
+        ),
+        SshError::LocalPort { .. } => entry(
+            "local_port",
+            OTHER,
+            Some("choose another port; 0 is a free one".to_owned()),
+        ),
         SshError::TimedOut { .. } => entry(
             "timed_out",
             UNREACHABLE,
