@@ -8,6 +8,7 @@ mod collect;
 mod demo;
 mod exit;
 mod hosts;
+mod interrupt;
 mod jobs;
 mod logging;
 mod man;

@@ -168,17 +168,8 @@ impl Login<'_> {
         bad_file: &mut Option<(PathBuf, KeyError)>,
     ) -> Result<(Option<Agent>, Vec<Candidate>), SshError> {
         let explicit = !self.target.identity_files.is_empty();
-        let paths = if explicit {
-            self.target.identity_files.clone()
-        } else {
-            self.options
-                .identity_dir
-                .as_deref()
-                .map(identity::default_files)
-                .unwrap_or_default()
-        };
         let mut files = Vec::new();
-        for path in paths {
+        for path in identity::key_files(self.target, self.options) {
             match identity::load(&path).await {
                 Ok(candidate) => files.push(candidate),
                 Err(KeyError::IO(error))

@@ -12,7 +12,9 @@ use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{Error as KeyError, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
 
-use super::options::AgentSource;
+use super::options::{AgentSource, ConnectOptions};
+use super::target::Target;
+use crate::private_fs;
 
 /// The default identity files, in the order in which they are offered.
 const DEFAULT_FILES: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
@@ -119,11 +121,44 @@ async fn platform_agent() -> Result<Option<Agent>, KeyError> {
 }
 
 /// The default identity files of a directory.
-pub(super) fn default_files(directory: &Path) -> Vec<PathBuf> {
+fn default_files(directory: &Path) -> Vec<PathBuf> {
     DEFAULT_FILES
         .iter()
         .map(|name| directory.join(name))
         .collect()
+}
+
+/// The key files of a target that others on this machine may read, of those that are there.
+pub(crate) async fn exposed_key_files(target: &Target, options: &ConnectOptions) -> Vec<PathBuf> {
+    let mut exposed = Vec::new();
+    for path in key_files(target, options) {
+        if let Ok(file) = tokio::fs::File::open(&path).await
+            && is_exposed(&path, file).await
+        {
+            exposed.push(path);
+        }
+    }
+    exposed
+}
+
+async fn is_exposed(path: &Path, file: tokio::fs::File) -> bool {
+    let file = file.into_std().await;
+    private_fs::others_may_read(&file).unwrap_or_else(|error| {
+        tracing::debug!(path = %path.display(), %error, "who may read this key file is unknown");
+        false
+    })
+}
+
+/// The key files that are offered to a target: its own, or else the default ones.
+pub(super) fn key_files(target: &Target, options: &ConnectOptions) -> Vec<PathBuf> {
+    if !target.identity_files.is_empty() {
+        return target.identity_files.clone();
+    }
+    options
+        .identity_dir
+        .as_deref()
+        .map(default_files)
+        .unwrap_or_default()
 }
 
 /// Reads a key file without any passphrase.

@@ -62,6 +62,7 @@ pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use host_key::{KnownHosts, Verdict};
+pub(crate) use identity::exposed_key_files;
 pub use options::{
     AgentSource, ConnectOptions, Deadlines, Keepalive, MaxChannels, Prompt, UnknownHostKey,
 };
