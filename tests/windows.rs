@@ -20,8 +20,10 @@ mod sshd;
 #[path = "support/wine.rs"]
 mod wine;
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -209,12 +211,83 @@ fn a_job_whose_client_was_killed_is_collected() -> Result<()> {
         .with_context(|| events.clone())?
         .to_owned();
 
+    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
+    let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
+    let job = job.context("no job")?.to_owned();
     let collected = result(windows.run(&["collect", &job, "--json"])?.expect_code(0)?)?;
     assert_eq!(collected["outcome"], "completed", "{collected}");
     let after = windows.export(&session)?;
     assert!(after.to_string().contains("after the client"), "{after}");
     let count = |export: &Value| export["messages"].as_array().map_or(0, Vec::len);
     assert!(count(&after) > count(&before));
+    Ok(())
+}
+
+/// Types at the console of `child` once `ready` holds, and waits for its end; the exit status.
+fn type_at(child: &mut Child, keys: &str, what: &Path, ready: impl FnMut() -> bool) -> Result<i32> {
+    let said = || std::fs::read_to_string(what).unwrap_or_default();
+    let reached = wait_for(DEADLINE, ready);
+    let mut keyboard = child.stdin.take().context("no keyboard")?;
+    if reached {
+        keyboard.write_all(keys.as_bytes())?;
+        keyboard.flush()?;
+    }
+    let mut status = None;
+    let ended = reached
+        && wait_for(DEADLINE, || {
+            status = child.try_wait().ok().flatten();
+            status.is_some()
+        });
+    if !ended {
+        child.kill()?;
+        child.wait()?;
+    }
+    ensure!(reached, "it never got so far: {}", said());
+    let status = status.with_context(|| format!("it did not end: {}", said()))?;
+    status.code().context("a signal ended it")
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
+    let (windows, far) = (Windows::new(LocalAgent::Exe)?, Far::start()?);
+    far.introduce(&windows)?;
+    let output = windows.scratch("console");
+    let said = || String::from_utf8_lossy(&std::fs::read(&output).unwrap_or_default()).into_owned();
+    let mut child = windows.in_console(&["trust", "far"], &output)?;
+    let asked = || said().contains("yes/no");
+    assert_eq!(
+        type_at(&mut child, "yes\r", &output, asked)?,
+        0,
+        "{}",
+        said()
+    );
+    windows.run(&["check", "far"])?.expect_code(0)?;
+
+    let session = windows.new_session()?;
+    let message = "RULE write begun.txt x\nRULE sleep 8\nRULE say after the interrupt";
+    let arguments = ["send", "far", "--round-trip", "--message", message];
+    let mut child = windows.in_console(&arguments, &output)?;
+    let begun = || far.in_work("begun.txt").exists();
+    assert_eq!(
+        type_at(&mut child, "\u{3}", &output, begun)?,
+        10,
+        "{}",
+        said()
+    );
+    assert!(said().contains("handover collect"), "{}", said());
+
+    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
+    let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
+    let job = job.context("no job")?.to_owned();
+    let collected = result(windows.run(&["collect", &job, "--json"])?.expect_code(0)?)?;
+    assert_eq!(collected["session"], session.as_str());
+    assert!(
+        windows
+            .export(&session)?
+            .to_string()
+            .contains("after the interrupt")
+    );
     Ok(())
 }
 

@@ -186,6 +186,28 @@ impl Windows {
         command.spawn().context("start wine")
     }
 
+    /// Starts `handover.exe` with these arguments in a console, which `script` plays; its standard input is the keyboard.
+    pub(crate) fn in_console(&self, arguments: &[&str], output: &Path) -> Result<Child> {
+        let mut command = Command::new("script");
+        self.environment(&mut command);
+        // Return is a key of its own; Ctrl-C is a signal, which Wine hands on as its event. The arguments go by the environment, since `script` hands its command to a shell.
+        let mut line = String::from("stty -echo -icrnl && exec wine \"$HANDOVER_EXE\"");
+        command.env("HANDOVER_EXE", self.installed("handover.exe"));
+        for (number, argument) in arguments.iter().enumerate() {
+            line.push_str(&format!(" \"$HANDOVER_ARGUMENT_{number}\""));
+            command.env(format!("HANDOVER_ARGUMENT_{number}"), argument);
+        }
+        command
+            .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm")
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .current_dir(self.profile("my project"))
+            .stdin(Stdio::piped())
+            .stdout(std::fs::File::create(output)?)
+            .stderr(Stdio::null());
+        command.spawn().context("start script")
+    }
+
     /// Makes a session of one turn in the project's directory, and gives its id.
     pub(crate) fn new_session(&self) -> Result<String> {
         let command = self.command(
