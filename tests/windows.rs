@@ -211,9 +211,6 @@ fn a_job_whose_client_was_killed_is_collected() -> Result<()> {
         .with_context(|| events.clone())?
         .to_owned();
 
-    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
-    let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
-    let job = job.context("no job")?.to_owned();
     let collected = result(windows.run(&["collect", &job, "--json"])?.expect_code(0)?)?;
     assert_eq!(collected["outcome"], "completed", "{collected}");
     let after = windows.export(&session)?;
@@ -280,6 +277,11 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
     let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
     let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
     let job = job.context("no job")?.to_owned();
+    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
+    let job = job[0]["job"]
+        .as_str()
+        .with_context(|| job.to_string())?
+        .to_owned();
     let collected = result(windows.run(&["collect", &job, "--json"])?.expect_code(0)?)?;
     assert_eq!(collected["session"], session.as_str());
     assert!(

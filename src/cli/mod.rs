@@ -10,13 +10,16 @@ mod exit;
 mod hosts;
 mod interrupt;
 mod jobs;
+mod kill;
 mod logging;
 mod man;
 mod model;
 mod plugin;
 mod prompt;
 mod render;
+mod run;
 mod send;
+mod sync;
 mod text;
 mod trip;
 mod trust;
@@ -157,10 +160,13 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
-    match &cli.command {
+    let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
+        Command::Kill(args) => kill::run(&client, args).await,
+        Command::Sync(args) => sync::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
@@ -168,7 +174,9 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         | Command::Plugin(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(HandoffError::Aborted.into()),
-    }
+    };
+    client.close().await;
+    done
 }
 
 /// Reads a value that clap took as text.
@@ -184,8 +192,11 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Kill(args) => return Form::of(args.json, args.for_model),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
+        Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{HandoffError, clock, remote};
 use crate::agent::{Mode, Probe, WorkDirectory};
-use crate::hosts::HostName;
+use crate::hosts::{HostName, ResolvedHost, SshConfigEffect};
 use crate::ssh::{RemotePath, SshError};
 
 /// Free space below which a host is warned about, in KiB.
@@ -113,6 +113,52 @@ pub(crate) fn stopped(report: &mut Report, error: &HandoffError) {
     );
 }
 
+pub(crate) fn configuration_failed(report: &mut Report, error: &HandoffError) {
+    report.fail(
+        "ssh_config",
+        told(error),
+        "change that line, or exclude the host from it; HANDOVER_SSH_CONFIG names another file for handover alone",
+    );
+}
+
+/// What the ssh_config says of the host and its way, and what of that has no effect. Nothing is reported where it says
+/// nothing without effect.
+pub(crate) fn configuration(report: &mut Report, host: &ResolvedHost) {
+    let all = || {
+        host.jumps
+            .iter()
+            .flat_map(|hop| &hop.notes)
+            .chain(&host.notes)
+    };
+    let list = |effect| {
+        let some = all().filter(|note| note.effect == effect);
+        let mut lines: Vec<String> = some
+            .map(|note| {
+                format!(
+                    "{} ({}:{})",
+                    note.keyword,
+                    note.at.path.display(),
+                    note.at.line
+                )
+            })
+            .collect();
+        lines.dedup();
+        lines.join(", ")
+    };
+    let asks = list(SshConfigEffect::Asks);
+    if !asks.is_empty() {
+        report.warn(
+            "ssh_config",
+            format!("{asks} is off, which counts as 'ask': a host key that is not on record is refused or asked about"),
+            &format!("look at the key once: handover trust {}", report.host.clone()),
+        );
+    }
+    let ignored = list(SshConfigEffect::Ignored);
+    if !ignored.is_empty() {
+        report.ok("ssh_config", format!("without effect: {ignored}"));
+    }
+}
+
 pub(crate) fn probe_failed(report: &mut Report, error: &HandoffError) {
     match error {
         HandoffError::Agent(_) | HandoffError::Ssh(SshError::ExecRefused { .. }) => report.fail(
@@ -130,10 +176,18 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
             "compare the fingerprint with the host's own, then: handover trust {}",
             report.host
         )),
-        SshError::HostKeyChanged { file, line, .. } => Some(format!(
-            "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
-            file.display()
+        SshError::HostKeyChanged { .. } => Some(format!(
+            "somebody may be in between; only if the host was set up anew: handover trust {}",
+            report.host
         )),
+        SshError::HostCertificate { .. } => Some(format!(
+            "the host needs a new certificate (and this machine the right time); to trust the key alone: \
+             handover trust {}",
+            report.host
+        )),
+        SshError::NotStrict { .. } => Some(
+            "update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned(),
+        ),
         SshError::HostKeyRevoked { .. } => Some(
             "whoever marked the key as revoked did so because it is known to others: ask them, and do not connect"
                 .to_owned(),
@@ -147,7 +201,10 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
     }
     if matches!(
         error,
-        SshError::AuthFailed { .. } | SshError::KeyEncrypted { .. } | SshError::KeyFile { .. }
+        SshError::AuthFailed { .. }
+            | SshError::KeyEncrypted { .. }
+            | SshError::KeyFile { .. }
+            | SshError::UserCertificate { .. }
     ) {
         report.ok("dial", "the host answers");
         report.ok("host key", "as it is on record");
