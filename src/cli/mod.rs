@@ -10,6 +10,7 @@ mod discover;
 mod exit;
 mod forward;
 mod hosts;
+mod interrupt;
 mod jobs;
 mod kill;
 mod logging;
