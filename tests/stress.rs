@@ -170,7 +170,7 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
     let per_session = |session: &SessionId| {
         launched
             .clone()
-            .filter(|record| &record.session == session)
+            .filter(|record| record.session.as_ref() == Some(session))
             .count()
     };
     for thread in &threads {
@@ -198,7 +198,12 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
         .collect();
     for record in &live {
         assert_eq!(
-            store.live(&record.session).await.unwrap().unwrap().id,
+            store
+                .live(record.session.as_ref().unwrap())
+                .await
+                .unwrap()
+                .unwrap()
+                .id,
             record.id
         );
     }

@@ -37,7 +37,7 @@ mod stub;
 pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
 pub use error::AgentError;
-pub use files::{JobFile, JobLimits, JobRecord, JobSpec, Mode, names, runner_script};
+pub use files::{JobFile, JobKind, JobLimits, JobRecord, JobSpec, Mode, names, runner_script};
 pub use identity::LocalIdentity;
 pub use launch::LaunchAnswer;
 pub use listing::JobListing;

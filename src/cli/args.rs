@@ -71,6 +71,8 @@ impl Form {
 pub(crate) enum Command {
     /// Hand a session over to a host.
     Send(Box<SendArgs>),
+    /// Start a fresh session on a host, and return once its agent runs.
+    Run(Box<RunArgs>),
     /// Bring a job's session back: wait for it, import it here.
     Collect(CollectArgs),
     /// List the jobs that this machine has sent.
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// Examine a host: connection, shell, files, clock, opencode.
     Check(CheckArgs),
+    /// Forward a port of this machine to one behind a host, until Ctrl-C.
+    Forward(ForwardArgs),
     /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
     Demo(DemoArgs),
     /// Put the tool remote_login into opencode, or take it out.
@@ -143,7 +147,65 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) max_time: Option<Duration>,
     #[command(flatten)]
+    pub(crate) watchdogs: WatchdogArgs,
+    #[command(flatten)]
     pub(crate) waiting: WaitArgs,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  handover run gpu --dir ~/app 'Run the long tests and mend what fails.'
+  handover run gpu - <task.md
+  handover run gpu --kill-on-loop --inactivity 30m 'Find the leak.'
+Then: handover logs -f -, handover say - 'and the docs too', handover collect -";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// The host's name, as 'handover hosts' lists it.
+    pub(crate) host: String,
+    /// What the agent is told; '-' is standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) prompt: String,
+    /// The work directory on the host; '~' is the home there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// The agent to use.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// The model to use, provider/model.
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<String>,
+    /// The session's title.
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    #[command(flatten)]
+    pub(crate) watchdogs: WatchdogArgs,
+    /// The session whose agent asks for this.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) parent: Option<String>,
+    /// Print one JSON event a line, the result last.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogArgs {
+    /// The job counts as stalled after this time without a sign of the agent; else the host's, else 10 minutes.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) inactivity: Option<Duration>,
+    /// End the job when it is found stalled (by wait, watch, status or collect).
+    #[arg(long)]
+    pub(crate) kill_on_stall: bool,
+    /// The job counts as looping after so many calls of the same tool with the same input [default: 12].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) loop_limit: Option<u32>,
+    /// End the job when it is found looping.
+    #[arg(long)]
+    pub(crate) kill_on_loop: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,6 +305,9 @@ pub(crate) struct PruneArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
+    /// List the hosts that only ~/.ssh/config names too, and where every host is once that has been read.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -300,6 +365,21 @@ pub(crate) struct CheckArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  handover forward box 8080:80               port 80 of box is 127.0.0.1:8080 here
+  handover forward box 0:db.internal:5432    a free port here, printed on stdout
+  handover forward box 0:/run/app.sock       a Unix socket there")]
+pub(crate) struct ForwardArgs {
+    /// The host's name.
+    pub(crate) host: String,
+    /// Both ends. LOCAL is a port (0: a free one) or 127.0.0.1:PORT; REMOTE is a port, HOST:PORT or the path of a
+    /// socket, as the host sees it.
+    #[arg(value_name = "LOCAL:REMOTE")]
+    pub(crate) ends: String,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use super::text::{one_line, printable};
 use crate::handoff::{Client, Failure, HostDiscovery};
 use crate::hosts::HostName;
 use crate::job::{Mode, State};
+use crate::session::SessionId;
 
 #[derive(Serialize)]
 struct HostDocument {
@@ -26,7 +27,7 @@ struct HostDocument {
 struct Adopted {
     id: String,
     state: State,
-    session: String,
+    session: Option<String>,
     mode: Mode,
     sender: Option<String>,
 }
@@ -68,7 +69,7 @@ fn document(host: HostDiscovery) -> HostDocument {
             .map(|job| Adopted {
                 id: job.id.to_string(),
                 state: job.state,
-                session: job.session.to_string(),
+                session: job.session.map(|session| session.to_string()),
                 mode: job.mode,
                 sender: job.sender,
             })
@@ -95,9 +96,10 @@ fn person(host: HostDiscovery) {
         let from = job.sender.as_deref().map_or_else(String::new, |sender| {
             format!(", sent by {}", one_line(sender, 60))
         });
+        let session = job.session.as_ref().map_or("-", SessionId::as_str);
         data_line(&format!(
-            "{}  {}  {name}  {}{from}",
-            job.id, job.state, job.session
+            "{}  {}  {name}  {session}{from}",
+            job.id, job.state
         ));
     }
     say(&format!(

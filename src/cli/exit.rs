@@ -154,6 +154,24 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                 "name one with --session, or go to the directory that it belongs to ('opencode session list')",
             ),
         ),
+        HandoffError::NoSessionYet { .. } => entry(
+            "no_session_yet",
+            JOB_FAILED,
+            Some("'handover logs' shows what the agent says"),
+        ),
+        HandoffError::InboxClosed { job, host } => Described {
+            kind: "inbox_closed",
+            code: CONFLICT,
+            hint: Some(format!(
+                "collect what there is ('handover collect {job}'), then hand the session over again \
+                 ('handover send {host}') or start a new one ('handover run {host}')"
+            )),
+        },
+        HandoffError::NotOwnJob { .. } => entry(
+            "not_own_job",
+            CONFLICT,
+            Some("the user can do it: 'handover kill JOB'"),
+        ),
         HandoffError::SameMachine { .. } => entry(
             "same_machine",
             NOT_READY,
@@ -387,6 +405,11 @@ fn ssh(error: &SshError) -> Described {
             )),
         ),
         SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::UserCertificate { .. } => entry(
+            "user_certificate",
+            AUTHENTICATION,
+            Some("get a new certificate, or set this machine's clock".to_owned()),
+        ),
         SshError::Resolve { .. } => entry(
             "unresolved",
             UNREACHABLE,
@@ -401,6 +424,16 @@ fn ssh(error: &SshError) -> Described {
             "jump_refused",
             UNREACHABLE,
             Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
+        ),
+        SshError::ForwardRefused { .. } => entry(
+            "forward_refused",
+            UNREACHABLE,
+            Some("does anything listen there, and may the host forward (AllowTcpForwarding, PermitOpen)?".to_owned()),
+        ),
+        SshError::LocalPort { .. } => entry(
+            "local_port",
+            OTHER,
+            Some("choose another port; 0 is a free one".to_owned()),
         ),
         SshError::TimedOut { .. } => entry(
             "timed_out",

@@ -10,7 +10,7 @@ use super::render::{data_line, json_line, say};
 use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
 use crate::hosts::HostName;
-use crate::job::{JobRecord, Mode, State, now_ms};
+use crate::job::{JobKind, JobRecord, Mode, State, now_ms};
 use crate::session::SessionId;
 
 #[derive(Serialize)]
@@ -18,7 +18,10 @@ struct Row<'a> {
     id: &'a str,
     state: State,
     host: &'a str,
-    session: &'a str,
+    session: Option<&'a str>,
+    kind: JobKind,
+    title: Option<&'a str>,
+    prompt: Option<&'a str>,
     mode: Mode,
     created: String,
     collected: bool,
@@ -43,7 +46,7 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         .filter(|job| {
             session
                 .as_ref()
-                .is_none_or(|session| &job.session == session)
+                .is_none_or(|session| job.session.as_ref() == Some(session))
         })
         .collect();
     if args.json {
@@ -71,7 +74,9 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
                 job.state.to_string()
             },
             job.host.to_string(),
-            job.session.to_string(),
+            job.session
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), ToString::to_string),
             job.mode.to_string(),
             age(job.created_ms()),
         ]);
@@ -86,7 +91,10 @@ fn row(job: &JobRecord) -> Row<'_> {
         id: job.id.as_str(),
         state: job.state,
         host: job.host.as_str(),
-        session: job.session.as_str(),
+        session: job.session.as_ref().map(SessionId::as_str),
+        kind: job.kind,
+        title: job.title.as_deref(),
+        prompt: job.prompt.as_deref(),
         mode: job.mode,
         created: timestamp(job.created_ms()),
         collected: job.collected_ms.is_some(),

@@ -27,10 +27,15 @@ fn person(killed: &Killed) {
     let (job, host) = (&killed.job, &killed.host);
     match killed.ending {
         KillEnding::Killed => say(&format!("job {job} on {host} is ended")),
-        KillEnding::Closed => say(&format!(
-            "job {job} was never launched and is closed now; session {} is free",
-            killed.session
-        )),
+        KillEnding::Closed => {
+            let freed = killed.session.as_ref();
+            let freed = freed.map_or_else(String::new, |session| {
+                format!("; session {session} is free")
+            });
+            say(&format!(
+                "job {job} was never launched and is closed now{freed}"
+            ));
+        }
         _ => say(&format!(
             "job {job} on {host} had ended already: {}",
             killed.state

@@ -8,7 +8,9 @@ mod collect;
 mod demo;
 mod discover;
 mod exit;
+mod forward;
 mod hosts;
+mod interrupt;
 mod jobs;
 mod kill;
 mod logging;
@@ -18,6 +20,7 @@ mod plugin;
 mod prompt;
 mod prune;
 mod render;
+mod run;
 mod send;
 mod sync;
 mod text;
@@ -172,6 +175,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     }
     let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
         Command::Kill(args) => kill::run(&client, args).await,
@@ -180,6 +184,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
+        Command::Forward(args) => forward::run(&client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
@@ -203,6 +208,7 @@ fn form(command: &Command) -> Form {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
         Command::Kill(args) => return Form::of(args.json, args.for_model),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
         Command::Prune(args) => args.json,
@@ -210,7 +216,10 @@ fn form(command: &Command) -> Form {
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,
-        Command::Plugin(_) | Command::Completions { .. } | Command::Man { .. } => false,
+        Command::Forward(_)
+        | Command::Plugin(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
     };
     Form::of(json, false)
 }

@@ -28,7 +28,7 @@ struct HostDocument {
 #[derive(Serialize)]
 struct JobDocument {
     job: String,
-    session: String,
+    session: Option<String>,
     before: State,
     state: State,
     followed: bool,
@@ -76,7 +76,7 @@ fn host_document(host: HostSync) -> HostDocument {
 fn job_document(job: JobSync) -> JobDocument {
     JobDocument {
         job: job.job.to_string(),
-        session: job.session.to_string(),
+        session: job.session.map(|session| session.to_string()),
         before: job.before,
         state: job.state,
         followed: job.followed,

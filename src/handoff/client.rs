@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::bring_back::{blocking, open};
 use super::{
-    CollectBuilder, Discovery, HandoffBuilder, HandoffError, KillBuilder, PruneBuilder, SyncReport,
-    discover, local_files, sync,
+    CollectBuilder, Discovery, HandoffBuilder, HandoffError, KillBuilder, PruneBuilder,
+    SpawnBuilder, SyncReport, discover, local_files, sync,
 };
 use crate::agent::LocalAgent;
 use crate::hosts::{Host, HostName, Hosts, LocalMachine, Places, ResolvedHost};
@@ -116,6 +116,18 @@ impl Client {
             host,
             self.inner.places.project_dir.clone(),
         ))
+    }
+
+    /// Begins a job that makes a fresh session on a host; `prompt` is what its agent is told.
+    ///
+    /// # Errors
+    /// As [`Client::handoff`].
+    pub fn spawn(
+        &self,
+        host: &str,
+        prompt: impl Into<String>,
+    ) -> Result<SpawnBuilder, HandoffError> {
+        Ok(SpawnBuilder::new(self.handoff(host)?, prompt.into()))
     }
 
     /// Begins the collection of a job: its id, the beginning of one, or `-` for the newest.

@@ -56,7 +56,7 @@ pub(crate) async fn collect(
         .tell(Event::Job {
             job: record.id.to_string(),
             host: record.host.to_string(),
-            session: record.session.to_string(),
+            session: record.session.as_ref().map(ToString::to_string),
         })
         .await;
     let host = client.host(record.host.as_str())?;

@@ -14,9 +14,7 @@ use super::running::Reporter;
 use super::{Client, HandoffError, local_files, remote};
 use crate::agent::{self, JobStatus, ProbeFor, ProbeRequest, names};
 use crate::hosts::{Host, HostName, HostPath};
-use crate::job::{
-    JobId, JobRecord, RECORD_VERSION, RemotePlaces, State, StoreError, Transition, evidence, now_ms,
-};
+use crate::job::{JobId, JobRecord, RemotePlaces, State, StoreError, Transition, evidence, now_ms};
 use crate::ssh::{RemotePath, SshError};
 
 /// For how long a host that was lost on the way is tried again.
@@ -224,32 +222,29 @@ async fn adopt(
     };
     let ours = local_files::knows_sent(client.places(), &id);
     let mut record = JobRecord {
-        version: RECORD_VERSION,
         id,
-        host: host.name.clone(),
-        session: job.session,
-        mode: job.mode,
-        state: State::Preparing,
+        title: job.title,
         directory: Some(job.directory.to_string()),
         agent: job.agent,
         model: job.model,
-        local_directory: PathBuf::new(),
-        forget: false,
         remote: Some(RemotePlaces {
             job_directory: directory,
             work_directory: job.directory,
             opencode: job.opencode,
             files_by_exec: false,
         }),
-        sent: None,
         history: vec![Transition {
             state: State::Preparing,
             at_ms: job.created_ms.min(now_ms()),
         }],
-        error: None,
-        collected_ms: None,
-        cleaned_ms: None,
         sender: (!ours).then_some(job.sender),
+        ..JobRecord::new(
+            job.kind,
+            host.name.clone(),
+            job.session,
+            job.mode,
+            PathBuf::new(),
+        )
     };
     record.enter(State::Running);
     record.enter(state);

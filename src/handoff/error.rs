@@ -89,6 +89,26 @@ pub enum HandoffError {
         /// The directory.
         directory: PathBuf,
     },
+    /// A spawned job has not made its session, or ended before it did.
+    #[error("job {job} has no session yet")]
+    NoSessionYet {
+        /// The job.
+        job: JobId,
+    },
+    /// The job takes no follow-up messages any more: its agent has ended, or is about to.
+    #[error("job {job} on host {host} takes no messages any more")]
+    InboxClosed {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostName,
+    },
+    /// A session's agent may steer and end the jobs of its own session alone.
+    #[error("job {job} was not started by this session")]
+    NotOwnJob {
+        /// The job.
+        job: JobId,
+    },
     /// The host's agent is this machine's own.
     #[error("host {host} is this very machine, with the same agent database")]
     SameMachine {

@@ -74,6 +74,13 @@ impl Follow<'_> {
             client: self.client,
             reporter: self.reporter,
             record: self.record,
+            session: self
+                .record
+                .session
+                .clone()
+                .ok_or_else(|| HandoffError::NoSessionYet {
+                    job: self.record.id.clone(),
+                })?,
             homecoming: self.homecoming,
             directory: &self.directory,
         };

@@ -65,8 +65,8 @@ pub struct Killed {
     pub job: JobId,
     /// The host's name.
     pub host: HostName,
-    /// The session.
-    pub session: SessionId,
+    /// The session; a job that makes its own has none before it runs.
+    pub session: Option<SessionId>,
     /// What the job is now.
     pub state: State,
     /// What the agent had done is on the host, to be collected.

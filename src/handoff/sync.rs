@@ -46,8 +46,8 @@ pub struct HostSync {
 pub struct JobSync {
     /// The job.
     pub job: JobId,
-    /// Its session.
-    pub session: SessionId,
+    /// Its session; a job that makes its own has none before it runs.
+    pub session: Option<SessionId>,
     /// The state on record until now.
     pub before: State,
     /// The state on record now.

@@ -21,6 +21,7 @@ mod network;
 mod program;
 mod prune;
 mod returns;
+mod spawn;
 mod store;
 mod sync;
 mod trips;

@@ -121,7 +121,7 @@ async fn a_host_that_is_not_reached_changes_nothing_and_the_others_are_looked_at
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let mut gone = only(&stage).await;
     gone.id = handover::job::JobId::generate();
-    gone.session = "ses_other".parse().unwrap();
+    gone.session = Some("ses_other".parse().unwrap());
     gone.host = "gone".parse().unwrap();
     store.insert(&gone).await.unwrap();
     let hosts = std::fs::read_to_string(stage.here("config/hosts.toml")).unwrap();

@@ -36,6 +36,7 @@ ho_sha256() {
 # Loads the login environment and what every command of the agent needs.
 ho_prepare() {
   ho_session=$(ho_param session)
+  if [ -z "$ho_session" ]; then ho_session=$(cat session 2>/dev/null); fi
   ho_work=$(ho_param directory)
   ho_opencode=$(ho_param opencode)
   umask "$ho_umask"
@@ -113,8 +114,22 @@ ho_note_agent() {
 $ho_here" 2>/dev/null
 }
 
+# The session that the first run of a spawned job has made: its events name it outside of everything that the agent or
+# its tools wrote.
+ho_find_session() {
+  ho_session=$(LC_ALL=C sed -n -e '/^{[^{}]*"sessionID":"ses_/{' \
+    -e 's/^{[^{}]*"sessionID":"\(ses_[0-9A-Za-z]*\)".*/\1/p' -e q -e '}' events.ndjson 2>/dev/null)
+  if [ -n "$ho_session" ]; then ho_put session "$ho_session" 2>/dev/null; fi
+}
+
 ho_run_agent() {
-  set -- run --session="$ho_session" --format json
+  set -- run
+  if [ -n "$ho_session" ]; then
+    set -- "$@" --session="$ho_session"
+  elif [ -n "$ho_title" ]; then
+    set -- "$@" --title="$ho_title"
+  fi
+  set -- "$@" --format json
   if [ -n "$ho_name" ]; then set -- "$@" --agent="$ho_name"; fi
   if [ -n "$ho_model" ]; then set -- "$@" --model="$ho_model"; fi
   if [ "$ho_auto" = 1 ]; then set -- "$@" --auto; fi
@@ -125,6 +140,7 @@ ho_run_agent() {
   # A signal that came before the child had a number.
   if [ -n "$ho_stopped" ]; then ho_end_child; fi
   ho_wait
+  if [ -z "$ho_session" ]; then ho_find_session; fi
 }
 
 # Takes the inbox by renaming it, until it is found empty. rmdir is what closes it: it fails when a delivery came
@@ -173,6 +189,7 @@ ho_close_inbox() {
 
 # Exports the session; the result counts only when it is whole. Fails with nothing left behind.
 ho_export() {
+  [ -n "$ho_session" ] || return 1
   rm -f back.json.part
   ho_agent export "$ho_session" </dev/null >back.json.part 2>>stderr.log &
   ho_pid=$!
@@ -217,6 +234,25 @@ ho_finish() {
     sleep 5
   done
   exit 0
+}
+
+# Brings the session in; ends the job when that fails.
+ho_import() {
+  (HANDOVER_RUN=$ho_nonce && export HANDOVER_RUN && ho_agent import "$ho_dir/session.json") \
+    </dev/null >import.log 2>>stderr.log &
+  ho_pid=$!
+  ho_note_agent
+  ho_wait
+  ho_import_code=$ho_code
+  ho_code=
+  # The line is the only sign: some versions exit with 0 after a failure.
+  if ! grep -F -x -- "Imported session: $ho_session" import.log >/dev/null 2>&1; then
+    ho_log "the import ended with $ho_import_code"
+    tail -n 20 import.log >>stderr.log 2>/dev/null
+    if ho_is_stopped; then ho_finish "$ho_stopped"; fi
+    ho_finish import-failed
+  fi
+  rm -f session.json
 }
 
 ho_main_run() {
@@ -266,37 +302,27 @@ ho_main_run() {
   done
 
   if ho_is_stopped; then ho_finish "$ho_stopped"; fi
-
-  (HANDOVER_RUN=$ho_nonce && export HANDOVER_RUN && ho_agent import "$ho_dir/session.json") \
-    </dev/null >import.log 2>>stderr.log &
-  ho_pid=$!
-  ho_note_agent
-  ho_wait
-  ho_import_code=$ho_code
-  ho_code=
-  # The line is the only sign: some versions exit with 0 after a failure.
-  if ! grep -F -x -- "Imported session: $ho_session" import.log >/dev/null 2>&1; then
-    ho_log "the import ended with $ho_import_code"
-    tail -n 20 import.log >>stderr.log 2>/dev/null
-    if ho_is_stopped; then ho_finish "$ho_stopped"; fi
-    ho_finish import-failed
-  fi
-  rm -f session.json
+  # A spawned job has nothing to bring in: its first run makes the session.
+  if [ "$(ho_param kind)" != spawn ]; then ho_import; fi
   if ho_is_stopped; then ho_finish "$ho_stopped"; fi
 
   ho_phase running
   ho_name=$(ho_param agent)
   ho_model=$(ho_param model)
   ho_auto=$(ho_param auto)
+  ho_title=$(ho_param title)
   ho_prompt=prompt.txt
   ho_run_agent
-  ho_serve_inbox
+  # Without a session there is nothing to go on with.
+  if [ -n "$ho_session" ]; then ho_serve_inbox; fi
   ho_close_inbox
   # The agent is gone; what it left behind goes before anything is exported.
   if ho_is_stopped && [ -e kill ]; then ho_kill_family "$(ho_kill_grace)"; fi
 
   ho_phase exporting
-  if ! ho_export && [ -z "$ho_stopped" ]; then ho_finish export-failed; fi
+  if ! ho_export && [ -z "$ho_stopped" ] && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then
+    ho_finish export-failed
+  fi
   if [ -n "$ho_stopped" ]; then ho_finish "$ho_stopped"; fi
   if [ "$ho_code" -gt 128 ]; then ho_finish agent-signalled; fi
   if [ "$ho_code" -ne 0 ]; then ho_finish agent-failed; fi

@@ -76,14 +76,17 @@ ho_main_launch() {
     return
   fi
   if ! [ -e claim ]; then
-    for ho_file in prompt.txt session.json params/session params/directory params/opencode params/size params/job; do
+    ho_needed='prompt.txt params/session params/directory params/opencode params/size params/job'
+    ho_kind=$(ho_param kind)
+    if [ "$ho_kind" != spawn ]; then ho_needed="$ho_needed session.json"; fi
+    for ho_file in $ho_needed; do
       if ! [ -f "$ho_file" ]; then
         ho_say launch incomplete
         ho_say what "$ho_file"
         return
       fi
     done
-    if [ "$(ho_size session.json)" != "$(ho_param size)" ]; then
+    if [ "$ho_kind" != spawn ] && [ "$(ho_size session.json)" != "$(ho_param size)" ]; then
       ho_say launch incomplete
       ho_say what session.json
       return
