@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::failpoint::{FailPoint, reach};
-use super::follow::Follow;
+use super::follow::{Follow, reason_words};
 use super::link::Link;
 use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
@@ -12,7 +12,7 @@ use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual,
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
-use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
+use crate::job::{Evidence, JobRecord, State, end_evidence, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
@@ -285,7 +285,7 @@ impl Collection<'_> {
                     let Some(exit) = status.and_then(|status| status.exit) else {
                         continue;
                     };
-                    self.note(evidence).await?;
+                    self.note_end(&exit).await?;
                     return Ok(Settled::Ended(exit));
                 }
                 _ => {
@@ -336,6 +336,18 @@ impl Collection<'_> {
     /// Notes what follows from the evidence.
     pub(super) async fn note(&mut self, evidence: Evidence) -> Result<(), HandoffError> {
         if self.record.note(evidence) {
+            self.client.store().update(self.record).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes an end, and why it was none that was wished for.
+    pub(super) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
+        let changed = self.record.note(end_evidence(exit));
+        if changed && exit.reason != ExitReason::Completed {
+            self.record.error = Some(reason_words(exit));
+        }
+        if changed {
             self.client.store().update(self.record).await?;
         }
         Ok(())

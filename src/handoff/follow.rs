@@ -306,7 +306,8 @@ fn phase_words(exit: &Exit) -> &'static str {
     }
 }
 
-fn reason_words(exit: &Exit) -> String {
+/// Why a runner ended, in words that hold nothing of the host.
+pub(super) fn reason_words(exit: &Exit) -> String {
     match exit.reason {
         ExitReason::Completed => "there is no result".to_owned(),
         ExitReason::AgentFailed => format!(

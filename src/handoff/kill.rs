@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::collect::{Collection, Place};
 use super::failpoint::{FailPoint, reach};
+use super::follow::reason_words;
 use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
 use super::{Client, Failure, HandoffError, remote};
-use crate::agent::{Claim, Exit, KillAnswer, KillReason};
+use crate::agent::{Claim, Exit, ExitReason, KillAnswer, KillReason};
 use crate::hosts::HostName;
 use crate::job::{Evidence, JobId, JobRecord, State, end_evidence, evidence};
 use crate::session::SessionId;
@@ -149,6 +150,9 @@ impl KillBuilder {
         }
         if let Some(exit) = &exit {
             if record.note(end_evidence(exit)) && lock.is_some() {
+                if exit.reason != ExitReason::Completed {
+                    record.error = Some(reason_words(exit));
+                }
                 self.client.store().update(&record).await?;
             }
         } else if ending == KillEnding::Closed {

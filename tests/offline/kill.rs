@@ -202,6 +202,8 @@ async fn a_job_ends_by_its_time_limit_while_nobody_is_here() {
     stage.run(&["sync"]).await.exits(0);
     let record = stage.jobs().await.remove(0);
     assert_eq!(record.state, State::Killed);
+    let why = record.error.unwrap();
+    assert!(why.contains("time limit"), "{why}");
     let mut collected = stage
         .run(&["collect", job.as_str().unwrap(), "--json"])
         .await;
