@@ -317,6 +317,7 @@ fn every_script_passes_shellcheck() {
         join(&["frame.sh", "login_env.sh", "identity.sh", "probe.sh"]),
         join(&["frame.sh", "login_env.sh", "models.sh"]),
         join(&["frame.sh", "removal.sh", "clean.sh"]),
+        join(&["frame.sh", "list.sh"]),
         join(&["job.sh"]),
     ];
     for text in texts {

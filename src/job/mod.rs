@@ -6,6 +6,7 @@
 mod evidence;
 mod id;
 mod record;
+mod set_aside;
 mod state;
 mod store;
 mod usage;

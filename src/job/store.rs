@@ -101,9 +101,9 @@ pub enum StoreError {
 /// The store. Cheap to clone; clones share one database connection.
 #[derive(Debug, Clone)]
 pub struct Store {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     // A plain mutex: it is only ever held on a blocking thread, for one short transaction.
-    connection: Arc<Mutex<Connection>>,
+    pub(super) connection: Arc<Mutex<Connection>>,
 }
 
 impl Store {
@@ -139,60 +139,6 @@ impl Store {
             path: path.to_owned(),
             connection: Arc::new(Mutex::new(connection)),
         })
-    }
-
-    /// As [`open`](Self::open), but a damaged store is renamed beside itself (`NAME.damaged-TIME`), never overwritten,
-    /// and a new one is made. The path is where the damaged one is now.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open); [`StoreError::Damaged`] when it could not be renamed.
-    pub fn open_or_set_aside(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
-        match Self::open_sound(path) {
-            Err(StoreError::Damaged { .. }) => {}
-            other => return Ok((other?, None)),
-        }
-        let create = |source| StoreError::Create {
-            path: path.to_owned(),
-            source,
-        };
-        // Of several processes that find it damaged, one sets it aside, and the others find the new one.
-        let lock = private_fs::open_append(&beside(path, ".lock")).map_err(create)?;
-        lock.lock().map_err(create)?;
-        let damage = match Self::open_sound(path) {
-            Err(damage @ StoreError::Damaged { .. }) => damage,
-            other => return Ok((other?, None)),
-        };
-        let aside = beside(path, &format!(".damaged-{}", now_ms()));
-        // The log first: one without its database would be taken for the new one's.
-        for part in ["-wal", "-shm", ""] {
-            match std::fs::rename(beside(path, part), beside(&aside, part)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, "the damaged store cannot be set aside");
-                    return Err(damage);
-                }
-                _ => {}
-            }
-        }
-        tracing::warn!(path = %aside.display(), "the damaged store was set aside");
-        Ok((Self::open_sound(path)?, Some(aside)))
-    }
-
-    /// Opens the store and looks whether every page of it is whole; it is small.
-    fn open_sound(path: &Path) -> Result<Self, StoreError> {
-        let store = Self::open(path)?;
-        let found: String = {
-            let connection = store
-                .connection
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            connection
-                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-                .map_err(|error| database_error(path, error))?
-        };
-        if found != "ok" {
-            return Err(store.damaged(std::io::Error::other(found)));
-        }
-        Ok(store)
     }
 
     /// Records a new job, and by that takes its session, unless the job has ended already.
@@ -404,19 +350,15 @@ impl Store {
         serde_json::from_str(text).map_err(|error| self.damaged(error))
     }
 
-    fn damaged(&self, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    pub(super) fn damaged(
+        &self,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> StoreError {
         StoreError::Damaged {
             path: self.path.clone(),
             source: Box::new(source),
         }
     }
-}
-
-/// The path with this at the end of its name.
-fn beside(path: &Path, more: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(more);
-    PathBuf::from(name)
 }
 
 fn live_job(connection: &Connection, session: &str) -> rusqlite::Result<Option<String>> {
@@ -458,7 +400,7 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
         })
 }
 
-fn database_error(path: &Path, source: rusqlite::Error) -> StoreError {
+pub(super) fn database_error(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
