@@ -8,18 +8,24 @@ mod collect;
 mod demo;
 mod exit;
 mod hosts;
+mod job_view;
 mod jobs;
 mod logging;
+mod logs;
 mod man;
 mod model;
 mod plugin;
 mod prompt;
 mod render;
 mod run;
+mod say;
 mod send;
+mod status;
 mod text;
 mod trip;
 mod trust;
+mod wait;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -157,14 +163,25 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
-    match &cli.command {
-        Command::Send(args) => send::run(&client, args).await,
-        Command::Run(args) => run::run(&client, args).await,
-        Command::Collect(args) => collect::run(&client, args).await,
-        Command::Jobs(args) => jobs::run(&client, args).await,
-        Command::Hosts(args) => Ok(hosts::run(&client, args)),
-        Command::Trust(args) => trust::run(&client, args).await,
-        Command::Check(args) => check::run(&client, args).await,
+    let done = verb(&client, &cli.command).await;
+    client.announce().await;
+    done
+}
+
+async fn verb(client: &Client, command: &Command) -> Result<u8, CliError> {
+    match command {
+        Command::Send(args) => send::run(client, args).await,
+        Command::Run(args) => run::run(client, args).await,
+        Command::Collect(args) => collect::run(client, args).await,
+        Command::Jobs(args) => jobs::run(client, args).await,
+        Command::Status(args) => status::run(client, args).await,
+        Command::Logs(args) => logs::run(client, args).await,
+        Command::Watch(args) => watch::run(client, args).await,
+        Command::Wait(args) => wait::run(client, args).await,
+        Command::Say(args) => say::run(client, args).await,
+        Command::Hosts(args) => Ok(hosts::run(client, args)),
+        Command::Trust(args) => trust::run(client, args).await,
+        Command::Check(args) => check::run(client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
@@ -187,7 +204,12 @@ fn form(command: &Command) -> Form {
         Command::Collect(args) => return args.waiting.form(),
         Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
-        Command::Jobs(args) => args.json,
+        Command::Jobs(args) => return Form::of(args.json, args.for_model),
+        Command::Status(args) => return Form::of(args.json, args.for_model),
+        Command::Logs(args) => return Form::of(args.json, args.for_model),
+        Command::Wait(args) => return Form::of(args.json, args.for_model),
+        Command::Say(args) => return Form::of(args.json, args.for_model),
+        Command::Watch(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

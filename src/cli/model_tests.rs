@@ -419,9 +419,10 @@ numbered!(HandoffError, handoff_number:
     HandoffError::NotVerified { .. } => 25, HandoffError::AlreadyCollected { .. } => 26, HandoffError::CalledOff => 27,
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
     HandoffError::JobBusy { .. } => 31, HandoffError::NoSessionYet { .. } => 32, HandoffError::InboxClosed { .. } => 33,
-    HandoffError::NotOwnJob { .. } => 34,
+    HandoffError::NotOwnJob { .. } => 34, HandoffError::NoLog { .. } => 35, HandoffError::NotWatched { .. } => 36,
+    HandoffError::Settings { .. } => 37,
 );
-const HANDOFF: usize = 35;
+const HANDOFF: usize = 38;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -445,6 +446,15 @@ fn handoff_samples() -> Vec<HandoffError> {
             host: host(),
         },
         HandoffError::NotOwnJob { job: job.clone() },
+        HandoffError::NoLog { job: job.clone() },
+        HandoffError::Settings {
+            path: path(),
+            reason: text(),
+        },
+        HandoffError::NotWatched {
+            job: job.clone(),
+            host: host(),
+        },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),

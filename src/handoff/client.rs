@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::announce::{Settings, settings_file};
 use super::bring_back::{blocking, open};
 use super::{CollectBuilder, HandoffBuilder, HandoffError, SpawnBuilder, local_files};
 use crate::agent::LocalAgent;
@@ -27,6 +28,7 @@ struct Inner {
     store: Store,
     connect: ConnectOptions,
     opencode: Option<PathBuf>,
+    settings: Settings,
 }
 
 /// What a [`Client`] is opened with.
@@ -66,9 +68,10 @@ impl Client {
     /// Reads the hosts files and opens the store.
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] or [`HandoffError::Store`].
+    /// [`HandoffError::Hosts`], [`HandoffError::Settings`] or [`HandoffError::Store`].
     pub fn open(options: ClientOptions) -> Result<Self, HandoffError> {
         let hosts = Hosts::load(&options.places)?.with_inline(options.inline_hosts);
+        let settings = Settings::load(&settings_file(&options.places.config_dir))?;
         let store = Store::open(&options.places.store_file())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -77,6 +80,7 @@ impl Client {
                 store,
                 connect: options.connect,
                 opencode: options.opencode,
+                settings,
             }),
         })
     }
@@ -148,6 +152,10 @@ impl Client {
         let host = self.inner.hosts.get(name)?;
         host.require_supported()?;
         Ok(host.clone())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     pub(crate) fn store(&self) -> &Store {

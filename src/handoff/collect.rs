@@ -12,7 +12,7 @@ use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual,
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
-use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
+use crate::job::{Evidence, JobKind, JobRecord, State, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
@@ -206,7 +206,9 @@ impl Collection<'_> {
         let Some(place) = located else {
             return Ok(self.detached());
         };
-        if self.record.collected_ms.is_some() {
+        // What a spawned job made can be looked at any number of times, until it is imported.
+        let brought = self.record.kind == JobKind::Handoff || self.record.imported;
+        if self.record.collected_ms.is_some() && brought {
             let mut follow = self.follow(&place, homecoming);
             follow.clean_up(link).await;
             return Ok(follow.outcome(Ending::Completed, None));
@@ -280,6 +282,7 @@ impl Collection<'_> {
             ending: Ending::Detached,
             job: self.record.id.clone(),
             host: self.record.host.clone(),
+            kind: self.record.kind,
             session: self.record.session.clone(),
             mode: self.record.mode,
             trip: None,

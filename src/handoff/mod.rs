@@ -6,6 +6,7 @@
 //! The invariants: a record exists before the first remote byte; a job is launched at most once; the local
 //! session is only ever added to; and the result stays on the host until the import has been read back.
 
+mod announce;
 mod bring_back;
 mod check;
 mod client;
@@ -13,23 +14,32 @@ mod clock;
 mod collect;
 mod error;
 mod follow;
+mod jobs_api;
 mod link;
 mod local_files;
 mod lock;
+mod logs;
 mod manual;
+mod observe;
 mod outcome;
 mod prepare;
 mod remote;
 mod report;
 mod request;
 mod running;
+mod say;
 mod send;
 mod spawn;
+mod spawned;
+mod steer;
 mod trust;
 mod watch;
 
 pub use client::{Client, ClientOptions};
 pub use error::{Failure, HandoffError};
+pub use jobs_api::{Job, JobEvents, Jobs};
+pub use logs::{Log, LogReader};
+pub use observe::{JobUpdate, JobsWatch};
 pub use outcome::{Ending, Outcome, Trip};
 pub use report::{Finding, Report, Status};
 pub use request::{CollectBuilder, HandoffBuilder};

@@ -30,6 +30,15 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// One that nobody reads.
+    pub(crate) fn silent() -> Self {
+        let (events, _) = mpsc::channel(1);
+        Self {
+            events,
+            detach: CancellationToken::new(),
+        }
+    }
+
     /// Tells an event. Nobody listening is no error: the work does not depend on it.
     pub(crate) async fn tell(&self, event: Event) {
         if self.events.send(event).await.is_err() {

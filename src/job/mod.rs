@@ -12,7 +12,7 @@ mod usage;
 mod watchdog;
 
 pub use crate::agent::{JobKind, Mode};
-pub use evidence::evidence;
+pub use evidence::{end_evidence, evidence};
 pub use id::{InvalidJobId, JobId};
 pub use record::{JobRecord, RECORD_VERSION, RemotePlaces, SentDocument, Transition, now_ms};
 pub use state::{Evidence, State};

@@ -79,6 +79,9 @@ pub struct JobRecord {
     /// Follow-up messages that nobody read.
     #[serde(default)]
     pub undelivered: u32,
+    /// The session that a spawned job made was imported on this machine.
+    #[serde(default)]
+    pub imported: bool,
     /// What was counted of its events.
     #[serde(default)]
     pub usage: Usage,
@@ -88,9 +91,9 @@ pub struct JobRecord {
     /// What is odd about it, as last seen.
     #[serde(default)]
     pub attributes: Attributes,
-    /// Which watchdog had it ended, in a few words.
+    /// What a reader of its result must know first: that the agent went round in circles, or was ended for something.
     #[serde(default)]
-    pub ended_by: Option<String>,
+    pub notice: Option<String>,
 }
 
 /// Where a job's things are on its host, resolved once by the probe.
@@ -164,10 +167,11 @@ impl JobRecord {
             signal: None,
             result: None,
             undelivered: 0,
+            imported: false,
             usage: Usage::default(),
             bounds: Bounds::default(),
             attributes: Attributes::default(),
-            ended_by: None,
+            notice: None,
         }
     }
 
@@ -238,6 +242,17 @@ impl JobRecord {
     #[must_use]
     pub fn was_launched(&self) -> bool {
         self.history.iter().any(|entry| entry.state.shows_launch())
+    }
+
+    /// Whether a result of the ended job may still be on its host.
+    #[must_use]
+    pub fn is_uncollected(&self) -> bool {
+        let ended = matches!(self.state, State::Completed | State::Failed | State::Killed);
+        ended
+            && self.collected_ms.is_none()
+            && self.cleaned_ms.is_none()
+            && self.remote.is_some()
+            && self.was_launched()
     }
 
     /// Moves the job into a state and notes when; entering the present state again changes nothing.

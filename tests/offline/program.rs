@@ -274,14 +274,16 @@ async fn what_is_written_on_either_side_is_private_from_the_first_moment() {
         .permissions()
         .mode();
     assert_eq!(made & 0o777, 0o666);
-    // Nothing of the session stays here but the record and the log, and neither has its content.
+    // Nothing of the session stays here but the record and the log; the record has the beginning of what was said.
+    let record = |path: &Path| path.to_string_lossy().contains("jobs.db");
     let mut left = BTreeSet::new();
     walk(&local, &mut |path| {
         left.insert(path.to_owned());
     });
     for file in left.iter().filter(|path| path.is_file()) {
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
-        assert!(!text.contains("RULE say on"), "{}", file.display());
+        let told = text.contains("RULE say on");
+        assert!(!told || record(file), "{}", file.display());
         assert!(!text.contains("Please do step"), "{}", file.display());
         assert!(!text.contains("PRIVATE KEY"), "{}", file.display());
     }
@@ -303,6 +305,10 @@ async fn the_log_of_a_verbose_run_has_no_content_of_the_session() {
     walk(&stage.here("state"), &mut |path| {
         if path.is_file() {
             logs += 1;
+            // The job's record has the beginning of what was said, for the list of jobs.
+            if path.to_string_lossy().contains("jobs.db") {
+                return;
+            }
             let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
             assert!(!text.contains("the-secret"), "{}: {text}", path.display());
         }

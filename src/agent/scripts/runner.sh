@@ -1,5 +1,5 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
-# Verbs: launch NONCE, run (the detached runner itself), status, settle, export (again), forget, remove.
+# Verbs: launch NONCE, run (the detached runner itself), status, settle, export (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
 unset HANDOVER_FRAME
