@@ -46,6 +46,8 @@ pub mod names {
     pub fn message(name: &str) -> String {
         format!("say-{name}.txt")
     }
+    /// Asks for the end: lines `reason=` and `grace=`, by a client or by the runner's own time limit.
+    pub const KILL: &str = "kill";
     /// The result.
     pub const RESULT: &str = "back.json";
     /// The end, written last.
@@ -59,6 +61,8 @@ const RUN_SCRIPT: &str = concat!(
     include_str!("scripts/frame.sh"),
     include_str!("scripts/login_env.sh"),
     include_str!("scripts/identity.sh"),
+    include_str!("scripts/family.sh"),
+    include_str!("scripts/kill.sh"),
     include_str!("scripts/runner.sh"),
     include_str!("scripts/removal.sh"),
     include_str!("scripts/verbs.sh")

@@ -26,13 +26,15 @@ mod stream;
 mod survivor;
 
 #[cfg(all(test, unix))]
+mod kill_tests;
+#[cfg(all(test, unix))]
 mod runner_tests;
 #[cfg(all(test, unix))]
 mod script_tests;
 #[cfg(all(test, unix))]
 mod stub;
 
-pub use call::{CheckCleanup, JobCall, Models, RemoveAnswer};
+pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
 pub use delivery::Delivery;
 pub use error::AgentError;

@@ -36,6 +36,7 @@ case $1 in
     cat >>"$HOME/stub/prompt"
     echo '{"type":"text","part":{"text":"done"}}'
     echo oops >&2
+    [ -e "$HOME/stub/family" ] && . "$HOME/stub/family"
     while [ -e "$HOME/stub/hold" ]; do sleep 0.05; done
     [ -e "$HOME/stub/killed" ] && kill -9 $$
     exit "$(cat "$HOME/stub/code" 2>/dev/null || echo 0)" ;;

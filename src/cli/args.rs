@@ -27,6 +27,18 @@ Exit codes:
                               12 the local agent failed
                              130 interrupted before anything was launched";
 
+const KILL_HELP: &str = "\
+Examples:
+  handover kill -                 the newest job
+  handover kill j0mi5 --grace 1m  the job whose id begins so; its agent gets a minute to end by itself";
+
+const SYNC_HELP: &str = "\
+Examples:
+  handover sync                   every host with an unfinished job, side by side
+  handover sync gpu-box --json    one host, as one JSON document
+
+A host that is not reached changes nothing; the exit code says that there was one.";
+
 /// In which form a verb answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -68,6 +80,12 @@ pub(crate) enum Command {
     Wait(WaitJobsArgs),
     /// Give a running agent a follow-up message.
     Say(SayArgs),
+    /// End a job: its agent with everything that it has started. What it had done can be collected.
+    #[command(after_help = KILL_HELP)]
+    Kill(KillArgs),
+    /// Find out what became of unfinished jobs, and close those that were never launched.
+    #[command(after_help = SYNC_HELP)]
+    Sync(SyncArgs),
     /// List the configured hosts.
     Hosts(HostsArgs),
     /// Look at a host's key, and trust it after a yes.
@@ -323,15 +341,41 @@ pub(crate) struct SayArgs {
     /// The message; '-' is standard input.
     #[arg(allow_hyphen_values = true)]
     pub(crate) message: String,
-    /// The session whose agent asks for this: the job must be its own.
-    #[arg(long, hide = true, value_name = "ID")]
-    pub(crate) parent: Option<String>,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
     /// The same, with nothing in it that a model may not see.
     #[arg(long, hide = true)]
     pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    /// How long the agent may take to end by itself ('0s', '1m').
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub(crate) grace: Duration,
+    /// The session whose agent asks for this: the job must be one that it has started.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) parent: Option<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true, requires = "parent")]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Only these hosts; without one, all that have an unfinished job.
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

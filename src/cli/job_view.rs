@@ -71,7 +71,7 @@ impl<'a> JobView<'a> {
             parent: job.parent.as_ref().map(SessionId::as_str),
             title: job.title.as_deref(),
             prompt: job.prompt.as_deref(),
-            places: (form != Form::Model).then(|| Places {
+            places: (form != Form::Model).then_some(Places {
                 directory: job.directory.as_deref(),
                 error: job.error.as_deref(),
             }),

@@ -46,7 +46,7 @@ pub(crate) async fn run(client: &Client, args: &LogsArgs) -> Result<u8, CliError
     } else {
         events(&mut reader, form).await
     };
-    reader.close().await;
+    reader.close();
     printed?;
     Ok(exit::DONE)
 }
@@ -115,7 +115,7 @@ async fn tail(job: &Job) -> Result<u8, CliError> {
         events.extend(parser.push(&bytes));
     }
     events.extend(parser.finish());
-    reader.close().await;
+    reader.close();
     let mut events: Vec<AgentEvent> = events.iter().filter_map(model::agent_event).collect();
     events.drain(..events.len().saturating_sub(TAIL_EVENTS));
     for event in &mut events {

@@ -10,6 +10,7 @@ mod exit;
 mod hosts;
 mod job_view;
 mod jobs;
+mod kill;
 mod logging;
 mod logs;
 mod man;
@@ -21,6 +22,7 @@ mod run;
 mod say;
 mod send;
 mod status;
+mod sync;
 mod text;
 mod trip;
 mod trust;
@@ -165,6 +167,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     let client = Client::open(options)?;
     let done = verb(&client, &cli.command).await;
     client.announce().await;
+    client.close().await;
     done
 }
 
@@ -174,6 +177,8 @@ async fn verb(client: &Client, command: &Command) -> Result<u8, CliError> {
         Command::Run(args) => run::run(client, args).await,
         Command::Collect(args) => collect::run(client, args).await,
         Command::Jobs(args) => jobs::run(client, args).await,
+        Command::Kill(args) => kill::run(client, args).await,
+        Command::Sync(args) => sync::run(client, args).await,
         Command::Status(args) => status::run(client, args).await,
         Command::Logs(args) => logs::run(client, args).await,
         Command::Watch(args) => watch::run(client, args).await,
@@ -202,6 +207,7 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Kill(args) => return Form::of(args.json, args.for_model),
         Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => return Form::of(args.json, args.for_model),
@@ -210,6 +216,7 @@ fn form(command: &Command) -> Form {
         Command::Wait(args) => return Form::of(args.json, args.for_model),
         Command::Say(args) => return Form::of(args.json, args.for_model),
         Command::Watch(args) => args.json,
+        Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

@@ -13,7 +13,7 @@ use super::exit::{self, ErrorDocument};
 use crate::agent::AgentError;
 use crate::events::{AgentEvent, Event};
 use crate::handoff::{Client, Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::session::DocumentError;
 use crate::ssh::SshError;
@@ -108,11 +108,13 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
-        HandoffError::Ssh(SshError::HostKeyChanged { .. }) => Some(
-            "somebody may be in between: the user must look at this, with 'handover trust'"
-                .to_owned(),
-        ),
-        HandoffError::Ssh(SshError::KeyEncrypted { .. }) => {
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
+            Some(
+                "somebody may be in between: the user must look at this, with 'handover trust'"
+                    .to_owned(),
+            )
+        }
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::KeyEncrypted { .. }) => {
             Some("the user loads the key into ssh-agent with 'ssh-add'".to_owned())
         }
         _ => exit::describe(error).hint,
@@ -157,6 +159,7 @@ fn words(error: &HandoffError) -> String {
             "host {host} was not reached again within {} s",
             after.as_secs()
         ),
+        HandoffError::SentElsewhere { job, .. } => format!("job {job} was sent by another machine"),
         HandoffError::FingerprintMismatch { host, .. } => {
             format!("the host key of {host} is not the one that was demanded")
         }
@@ -173,6 +176,8 @@ fn words(error: &HandoffError) -> String {
         | HandoffError::ClosedBeforeLaunch { .. }
         | HandoffError::NeverStarted { .. }
         | HandoffError::Vanished { .. }
+        | HandoffError::NotEnded { .. }
+        | HandoffError::TooManyJobs { .. }
         | HandoffError::NothingNew { .. }
         | HandoffError::ResultMismatch { .. }
         | HandoffError::Diverged { .. }
@@ -199,6 +204,7 @@ fn hosts(error: &HostsError) -> String {
         HostsError::InvalidValue { host, key, .. } => {
             format!("the hosts file has an invalid {key} for host {host}")
         }
+        HostsError::SshConfig(error) => ssh_config(error),
         // Names alone, and the one that the caller gave.
         HostsError::UnknownHost { .. }
         | HostsError::NotYet { .. }
@@ -207,11 +213,47 @@ fn hosts(error: &HostsError) -> String {
     }
 }
 
+fn ssh_config(error: &SshConfigError) -> String {
+    match error {
+        SshConfigError::Syntax { .. }
+        | SshConfigError::Permissions { .. }
+        | SshConfigError::Includes { .. }
+        | SshConfigError::List { .. } => {
+            "the user's ssh_config cannot be used; 'handover hosts' tells the user where and why"
+                .to_owned()
+        }
+        SshConfigError::Value { host, keyword, .. } => {
+            format!("the user's ssh_config has a {keyword} for host {host} that cannot be used")
+        }
+        SshConfigError::Unsupported { host, keyword, .. } => {
+            format!("the user's ssh_config has {keyword} for host {host}, which is not supported")
+        }
+        SshConfigError::Undecided { host, .. } => {
+            format!("the user's ssh_config has a Match for host {host} that is not evaluated")
+        }
+        SshConfigError::UnknownKeyword { host, .. } => {
+            format!("the user's ssh_config has an unknown keyword for host {host}")
+        }
+        SshConfigError::JumpLoop { host, .. } => {
+            format!("the user's ssh_config leads to host {host} in a circle")
+        }
+        SshConfigError::LocalUser { host, .. } => {
+            format!("the name of the local user, which host {host} depends on, is not known")
+        }
+    }
+}
+
 fn ssh(error: &SshError) -> String {
     match error {
         SshError::HostKeyUnknown { host, .. } => format!("the host key of {host} is not known"),
         SshError::HostKeyChanged { host, .. } => format!("the host key of {host} has changed"),
         SshError::HostKeyRevoked { host, .. } => format!("the host key of {host} is revoked"),
+        SshError::HostCertificate { host, fault, .. } => {
+            format!("the host certificate of {host} {}", fault.kind())
+        }
+        SshError::NotStrict { host, .. } => {
+            format!("host {host} does not offer strict key exchange, which its cipher needs")
+        }
         SshError::KnownHosts { .. } => "a file of known host keys cannot be used".to_owned(),
         SshError::AuthFailed { host, .. } => {
             format!("host {host} accepted none of the user's keys")
@@ -234,13 +276,16 @@ fn ssh(error: &SshError) -> String {
         }
         SshError::Remote { host, .. } => format!("host {host} reported a failure of a file"),
         SshError::Local { .. } => "a file on this machine cannot be used".to_owned(),
+        SshError::Shared(error) => ssh(error),
         // Their own words hold the name and a constant alone; the cause is not told.
         SshError::Resolve { .. }
         | SshError::Refused { .. }
         | SshError::Unreachable { .. }
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
+        | SshError::JumpRefused { .. }
         | SshError::Lost { .. }
+        | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }
         | SshError::SftpUnavailable { .. } => error.to_string(),
     }

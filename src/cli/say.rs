@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::args::{Form, SayArgs};
 use super::render::{json_line, say};
-use super::{CliError, exit, parse, send};
+use super::{CliError, exit, send};
 use crate::handoff::Client;
 
 #[derive(Serialize)]
@@ -16,9 +16,6 @@ struct Said<'a> {
 pub(crate) async fn run(client: &Client, args: &SayArgs) -> Result<u8, CliError> {
     let message = send::told(&args.message)?;
     let job = client.all_jobs().get(&args.job).await?;
-    if let Some(parent) = &args.parent {
-        job.require_parent(&parse(parent)?)?;
-    }
     job.say(&message)
         .await
         .map_err(|error| crate::handoff::Failure {

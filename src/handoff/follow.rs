@@ -101,7 +101,9 @@ impl Follow<'_> {
         let trip = match landed {
             Ok(trip) => trip,
             Err(HandoffError::NothingNew { .. }) => {
-                self.enter(State::Failed).await?;
+                if self.record.state.is_live() {
+                    self.enter(State::Failed).await?;
+                }
                 if exit.reason != ExitReason::Completed {
                     return Err(self.remote_failure(link, exit).await);
                 }
@@ -120,6 +122,8 @@ impl Follow<'_> {
         self.record.forget = self.homecoming.forget;
         let state = if exit.reason == ExitReason::Completed {
             State::Completed
+        } else if exit.reason.is_kill() {
+            State::Killed
         } else {
             State::Failed
         };
@@ -306,7 +310,7 @@ fn phase_words(exit: &Exit) -> &'static str {
         _ if matches!(
             exit.reason,
             ExitReason::AgentFailed | ExitReason::AgentSignalled
-        ) =>
+        ) || exit.reason.is_kill() && exit.phase == Phase::Exporting =>
         {
             "run"
         }
@@ -335,6 +339,10 @@ pub(crate) fn reason_words(exit: &Exit) -> String {
             "the result is missing: the agent's export failed or was cut".to_owned()
         }
         ExitReason::Stopped => "it was stopped".to_owned(),
+        ExitReason::Killed => "it was killed".to_owned(),
+        ExitReason::MaxTime => "it was killed: its time limit was over".to_owned(),
+        ExitReason::KilledStalled => "it was killed: nothing had come from the agent".to_owned(),
+        ExitReason::KilledLooping => "it was killed: the agent went in circles".to_owned(),
         _ => "the runner failed".to_owned(),
     }
 }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use super::client::target;
 use super::link::{Link, Live};
 use super::running::Reporter;
 use super::{Client, HandoffError, remote};
@@ -79,15 +78,7 @@ impl LogReader {
             });
         };
         let host = client.host(record.host.as_str())?;
-        let mut link = Link::new(
-            target(&host)?,
-            client.connect_options().clone(),
-            Reporter::silent(),
-        );
-        if remote.files_by_exec {
-            link.use_exec_files();
-        }
-        link.launched = true;
+        let mut link = Link::to_job(client, &host, record, Reporter::unheard())?;
         if follow {
             link.patience = None;
         }
@@ -166,9 +157,9 @@ impl LogReader {
         }
     }
 
-    /// Closes the connection.
-    pub async fn close(mut self) {
-        self.link.close().await;
+    /// Lets go of the connection.
+    pub fn close(mut self) {
+        self.link.close();
     }
 
     async fn read(&self, live: &Live) -> Result<Vec<u8>, HandoffError> {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client::target;
 use super::follow::reason_words;
 use super::link::{Link, Live, is_passing};
 use super::lock::JobLock;
@@ -150,7 +149,7 @@ impl Observed {
         let mut watch = Watch::resumed(
             client.store(),
             &directory,
-            &Reporter::silent(),
+            &Reporter::unheard(),
             &self.record,
         );
         if let Some(status) = &status {
@@ -273,7 +272,7 @@ pub(crate) async fn look_once(
         observed.first_look(client, &live).await
     };
     let result = looked.await;
-    link.close().await;
+    link.close();
     match result {
         Err(error) if is_away(&error) => {
             tracing::info!(%error, "the host was not reached");
@@ -289,11 +288,7 @@ fn link_to(client: &Client, records: &[&JobRecord]) -> Result<Link, HandoffError
         return Err(HandoffError::Aborted);
     };
     let host = client.host(first.host.as_str())?;
-    let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
-        Reporter::silent(),
-    );
+    let mut link = Link::to_job(client, &host, first, Reporter::unheard())?;
     let by_exec = |record: &&JobRecord| {
         record
             .remote
@@ -303,7 +298,6 @@ fn link_to(client: &Client, records: &[&JobRecord]) -> Result<Link, HandoffError
     if records.iter().any(by_exec) {
         link.use_exec_files();
     }
-    link.launched = true;
     // One attempt at a time: what to do about a failure is for the caller.
     link.patience = Some(Duration::ZERO);
     Ok(link)
@@ -391,7 +385,7 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
             tokio::time::sleep(interval).await;
         }
     }
-    link.close().await;
+    link.close();
 }
 
 /// Tells of a job; false when nobody listens any more.

@@ -30,8 +30,8 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// One that nobody reads.
-    pub(crate) fn silent() -> Self {
+    /// For work whose steps nobody follows: what it tells goes nowhere, warnings into the log.
+    pub(crate) fn unheard() -> Self {
         let (events, _) = mpsc::channel(1);
         Self {
             events,
@@ -60,10 +60,11 @@ impl Reporter {
     }
 
     pub(crate) async fn warn(&self, message: impl Into<String>) {
-        self.tell(Event::Warning {
-            message: message.into(),
-        })
-        .await;
+        let message = message.into();
+        if self.events.is_closed() {
+            tracing::warn!("{message}");
+        }
+        self.tell(Event::Warning { message }).await;
     }
 }
 

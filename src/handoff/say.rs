@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::client::target;
 use super::link::Link;
 use super::running::Reporter;
 use super::{Client, HandoffError, remote};
@@ -44,15 +43,7 @@ pub(crate) async fn say(
         return Err(closed());
     };
     let host = client.host(record.host.as_str())?;
-    let mut link = Link::new(
-        target(&host)?,
-        client.connect_options().clone(),
-        Reporter::silent(),
-    );
-    if place.files_by_exec {
-        link.use_exec_files();
-    }
-    link.launched = true;
+    let mut link = Link::to_job(client, &host, record, Reporter::unheard())?;
     let name = new_name();
     let file = place.job_directory.join(&names::message(&name));
     let mut sent = false;
@@ -82,7 +73,7 @@ pub(crate) async fn say(
             }
         }
     };
-    link.close().await;
+    link.close();
     result
 }
 

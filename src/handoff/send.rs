@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::client::target;
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -47,7 +46,7 @@ pub(crate) async fn send(request: HandoffBuilder, reporter: Reporter) -> Result<
         Ok(directory) => sending.launch_and_follow(directory).await,
         Err(error) => Err(sending.give_up(error).await),
     };
-    sending.link.close().await;
+    sending.link.close();
     if sending.record.cleaned_ms.is_some()
         || !sending.record.was_launched() && !sending.record.state.is_live()
     {
@@ -116,8 +115,8 @@ impl Sending {
             }
         })?;
         let link = Link::new(
-            target(&request.host)?,
-            request.client.connect_options().clone(),
+            request.client.target(&request.host)?,
+            request.client.pool().clone(),
             reporter.clone(),
         );
         let sending = Self {

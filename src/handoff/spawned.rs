@@ -71,7 +71,7 @@ impl Follow<'_> {
         let mut watch = Watch::resumed(
             self.client.store(),
             &self.directory,
-            &Reporter::silent(),
+            &Reporter::unheard(),
             self.record,
         );
         watch.run(link, false).await?;

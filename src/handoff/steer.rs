@@ -1,28 +1,22 @@
 //! Intervening in a job that runs: the one way in which a watchdog ends it.
 
-use super::HandoffError;
+use std::time::Duration;
+
 use super::link::Live;
+use super::{HandoffError, remote};
+use crate::agent::{KillAnswer, KillReason};
 use crate::ssh::RemotePath;
 
-/// What a watchdog ends a job for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The agent said nothing for too long.
-    Stalled,
-    /// The agent went round in circles.
-    Looping,
-}
+/// How long the agent may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
 
-/// Asks for the end of a job's agent; what it had done is exported all the same. Safe to repeat.
+/// Asks for the end of a job's agent; what it had done is exported all the same. Safe to repeat; false when nothing
+/// could be written there, and so nobody was asked.
 pub(crate) async fn end(
     live: &Live,
     directory: &RemotePath,
-    cause: Cause,
-) -> Result<(), HandoffError> {
-    let request: &[u8] = match cause {
-        Cause::Stalled => b"reason=stalled\ngrace=5\n",
-        Cause::Looping => b"reason=looping\ngrace=5\n",
-    };
-    let file = directory.join("kill");
-    Ok(live.files().await?.write(&file, request).await?)
+    why: KillReason,
+) -> Result<bool, HandoffError> {
+    let answer = remote::kill(live, directory, why, GRACE).await?;
+    Ok(answer != KillAnswer::Unwritable)
 }

@@ -9,8 +9,8 @@ use super::HandoffError;
 use super::link::{Link, Live};
 use super::remote;
 use super::running::Reporter;
-use super::steer::{self, Cause};
-use crate::agent::{EventParser, Exit, Mode, Phase, names};
+use super::steer;
+use crate::agent::{EventParser, Exit, KillReason, Mode, Phase, names};
 use crate::events::{Event, Step};
 use crate::job::{
     Attributes, Bounds, Evidence, JobId, JobRecord, State, Store, Usage, evidence, now_ms,
@@ -180,21 +180,20 @@ impl Watch {
                 "the agent called {tool} with the same input {} times in a row",
                 self.seen.usage.repeats
             );
-            (words, Cause::Looping, self.bounds.kill_on_loop)
+            (words, KillReason::Looping, self.bounds.kill_on_loop)
         } else if now.stalled.is_some() && before.stalled.is_none() {
             let bound = Duration::from_millis(self.bounds.inactivity_ms);
             let words = format!(
                 "the agent said nothing for {}",
                 humantime::format_duration(bound)
             );
-            (words, Cause::Stalled, self.bounds.kill_on_stall)
+            (words, KillReason::Stalled, self.bounds.kill_on_stall)
         } else {
             return Ok(());
         };
-        if end {
-            steer::end(live, &self.directory, cause).await?;
+        if end && steer::end(live, &self.directory, cause).await? {
             self.seen.notice = Some(format!("{words}, and was ended"));
-        } else if cause == Cause::Looping {
+        } else if cause == KillReason::Looping {
             self.seen.notice = Some(words.clone());
         }
         self.reporter.warn(words).await;

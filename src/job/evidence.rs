@@ -6,9 +6,13 @@ use crate::agent::{Alive, Claim, Exit, ExitReason, JobStatus};
 /// The evidence in an `exit`.
 #[must_use]
 pub fn end_evidence(exit: &Exit) -> Evidence {
+    let result = exit.has_result();
+    if exit.reason.is_kill() {
+        return Evidence::Killed { result };
+    }
     Evidence::Ended {
         success: exit.reason == ExitReason::Completed,
-        result: exit.has_result(),
+        result,
     }
 }
 

@@ -244,6 +244,13 @@ impl JobRecord {
         self.history.iter().any(|entry| entry.state.shows_launch())
     }
 
+    /// Whether nothing of the job is needed on its host any more: its session is on this machine. What a spawned job
+    /// has made can be looked at any number of times, until it is imported.
+    #[must_use]
+    pub fn is_brought_home(&self) -> bool {
+        self.collected_ms.is_some() && (self.kind == JobKind::Handoff || self.imported)
+    }
+
     /// Whether a result of the ended job may still be on its host.
     #[must_use]
     pub fn is_uncollected(&self) -> bool {

@@ -13,6 +13,7 @@ use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::{Error as KeyError, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 
+use super::algorithms;
 use super::error::{SshError, bounded};
 use super::handler::{ClientHandler, Shared};
 use super::identity::{self, Agent, Candidate};
@@ -89,6 +90,7 @@ pub(super) async fn authenticate(
         shared,
         tried: Vec::new(),
         methods: Vec::new(),
+        accepted: algorithms::public_keys(target)?,
         rsa: None,
     };
     let mut bad_file = None;
@@ -138,6 +140,8 @@ struct Login<'a> {
     shared: &'a Shared,
     tried: Vec<Attempt>,
     methods: Vec<String>,
+    /// The public key algorithms that may be used.
+    accepted: Vec<String>,
     /// The hash for RSA signatures, once asked for.
     rsa: Option<Option<HashAlg>>,
 }
@@ -359,7 +363,18 @@ impl Login<'_> {
         key: &PublicKey,
     ) -> Result<Result<Option<HashAlg>, AttemptOutcome>, SshError> {
         if !key.algorithm().is_rsa() {
-            return Ok(Ok(None));
+            let name = key.algorithm();
+            let accepted = self
+                .accepted
+                .iter()
+                .any(|accepted| accepted == name.as_str());
+            return Ok(if accepted {
+                Ok(None)
+            } else {
+                Err(AttemptOutcome::Unusable(
+                    "PubkeyAcceptedAlgorithms leaves its algorithm out".to_owned(),
+                ))
+            });
         }
         let hash = match self.rsa {
             Some(hash) => hash,

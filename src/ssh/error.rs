@@ -4,10 +4,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{Attempt, describe};
 use super::cause::LostCause;
+use super::host_key::CertificateFault;
 use super::path::RemotePath;
 use crate::hosts::HostName;
 
@@ -61,6 +63,18 @@ pub enum SshError {
         #[source]
         source: LostCause,
     },
+    /// A jump host did not pass the connection on to the next host.
+    #[error("jump host {host} did not pass the connection on to host {next} ({reason})")]
+    JumpRefused {
+        /// The jump host.
+        host: HostName,
+        /// The host that it was to connect to.
+        next: HostName,
+        /// Whether the jump host tried and could not reach it; otherwise it may not, or does not forward at all.
+        unreachable: bool,
+        /// The reason as RFC 4254 section 5.1 names it.
+        reason: String,
+    },
     /// No file has a key for this host, and nobody could be asked or the person said no.
     #[error("the host key of {host} is not known ({algorithm} {fingerprint})")]
     HostKeyUnknown {
@@ -103,6 +117,36 @@ pub enum SshError {
         file: PathBuf,
         /// The line in it, from 1.
         line: usize,
+    },
+    /// The host showed a certificate of an authority that is trusted for it, but the certificate does not count, and
+    /// the key in it is not on record. Never retried.
+    #[error("the host certificate of {host} does not count: {fault} (authority {authority})")]
+    HostCertificate {
+        /// The host.
+        host: HostName,
+        /// What is wrong with it.
+        fault: Box<CertificateFault>,
+        /// The authority's algorithm and fingerprint.
+        authority: Box<str>,
+    },
+    /// The server does not know strict key exchange, without which the agreed cipher is open to the Terrapin attack
+    /// (CVE-2023-48795): packets can be cut out of the beginning of the connection. Never retried.
+    #[error(
+        "host {host} does not offer strict key exchange, without which {cipher} is not safe (CVE-2023-48795)"
+    )]
+    NotStrict {
+        /// The host.
+        host: HostName,
+        /// The agreed cipher.
+        cipher: String,
+    },
+    /// A configured list of algorithms leaves none that is supported here.
+    #[error("{keyword} of host {host} leaves no algorithm that is supported")]
+    NoAlgorithm {
+        /// The host.
+        host: HostName,
+        /// The ssh_config keyword.
+        keyword: &'static str,
     },
     /// A known_hosts file cannot be read or written, so no host key can be judged: the connection is refused.
     #[error("the host key file {} cannot be used", .path.display())]
@@ -226,6 +270,9 @@ pub enum SshError {
         /// The host's own words, at most 500 characters of them.
         message: String,
     },
+    /// The attempt to connect that this caller waited for, together with others, failed: the same error for all.
+    #[error(transparent)]
+    Shared(Arc<SshError>),
     /// A local file cannot be read or written.
     #[error("{} cannot be used", .path.display())]
     Local {
@@ -238,20 +285,33 @@ pub enum SshError {
 }
 
 impl SshError {
+    /// The error itself, also when several callers share it.
+    #[must_use]
+    pub fn unshared(&self) -> &Self {
+        match self {
+            Self::Shared(error) => error.unshared(),
+            error => error,
+        }
+    }
+
     /// Whether the connection is gone, so that the same request can only be made on a new one.
     #[must_use]
     pub fn is_connection_loss(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self.unshared(), Self::Lost { .. })
     }
 
     /// Whether dialling again a little later can help. Never true for host keys and authentication.
     #[must_use]
     pub fn is_retryable_dial(&self) -> bool {
         matches!(
-            self,
+            self.unshared(),
             Self::Refused { .. }
                 | Self::Unreachable { .. }
                 | Self::TimedOut { .. }
+                | Self::JumpRefused {
+                    unreachable: true,
+                    ..
+                }
                 | Self::Handshake {
                     source: LostCause::Closed | LostCause::Io(_) | LostCause::Silent,
                     ..

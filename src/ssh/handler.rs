@@ -4,20 +4,24 @@
 //! every rekey), and no channel that the server opens is ever accepted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use russh::ChannelOpenFailure;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
+use russh::{ChannelOpenFailure, Names};
 use tokio_util::sync::CancellationToken;
 
+use super::algorithms::needs_strict_exchange;
 use super::cause::LostCause;
+use super::connection::Connection;
 use super::error::{SshError, bounded};
-use super::host_key::{KnownHosts, Verdict, algorithm_name, fingerprint};
-use super::options::{ConnectOptions, UnknownHostKey};
-use super::target::Target;
+use super::host_key::KeyJudge;
+use crate::hosts::HostName;
 
+/// How long a stream that ended through a jump host waits for the end of that host's connection, its likely cause.
+const HOP_CAUSE_DELAY: Duration = Duration::from_millis(250);
 /// How much of the server's banner is kept.
 const BANNER_LIMIT: usize = 8 * 1024;
 
@@ -30,17 +34,50 @@ pub(super) struct Shared {
     pub(super) asking: AtomicBool,
     cause: Mutex<Option<LostCause>>,
     banner: Mutex<String>,
-    offered: Mutex<Option<PublicKey>>,
+    offered: Mutex<Option<Offered>>,
+    /// The jump host that the connection goes through.
+    via: Option<(HostName, Arc<Shared>)>,
+}
+
+/// What the server showed.
+#[derive(Debug, Clone)]
+pub(super) struct Offered {
+    /// The key.
+    pub(super) key: PublicKey,
+    /// The certificate that it came in.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Shared {
+    /// What a connection has that goes through `via`.
+    pub(super) fn through(via: Option<&Connection>) -> Self {
+        Self {
+            via: via.map(|hop| (hop.host().clone(), hop.inner().shared.clone())),
+            ..Self::default()
+        }
+    }
+
     /// Why the connection ended.
     pub(super) fn cause(&self) -> LostCause {
-        self.cause
+        let own = self
+            .cause
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .unwrap_or(LostCause::Closed)
+            .unwrap_or(LostCause::Closed);
+        match &self.via {
+            // A stream that ended with the hop under it: the hop knows more.
+            Some((host, hop))
+                if matches!(own, LostCause::Closed | LostCause::Io(_))
+                    && hop.closed.is_cancelled() =>
+            {
+                LostCause::Jump {
+                    host: host.clone(),
+                    source: Box::new(hop.cause()),
+                }
+            }
+            _ => own,
+        }
     }
 
     /// Keeps the first reason.
@@ -60,7 +97,7 @@ impl Shared {
     }
 
     /// The key that the server showed.
-    pub(super) fn offered(&self) -> Option<PublicKey> {
+    pub(super) fn offered(&self) -> Option<Offered> {
         self.offered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -76,16 +113,6 @@ pub(super) enum KeyPolicy {
     Look,
 }
 
-/// What judging takes.
-pub(super) struct KeyJudge {
-    /// The records.
-    pub(super) known: KnownHosts,
-    /// The host.
-    pub(super) target: Target,
-    /// Who is asked, and where trust is written.
-    pub(super) options: ConnectOptions,
-}
-
 /// A failure inside the session's task.
 #[derive(Debug)]
 pub(super) enum HandlerError {
@@ -93,6 +120,11 @@ pub(super) enum HandlerError {
     Ssh(russh::Error),
     /// The host key was refused.
     HostKey(Box<SshError>),
+    /// The server knows no strict key exchange, which the agreed cipher needs.
+    NotStrict {
+        /// The cipher.
+        cipher: String,
+    },
     /// The key was seen, which is all that was wanted.
     Seen,
 }
@@ -119,71 +151,6 @@ impl ClientHandler {
 impl Drop for ClientHandler {
     fn drop(&mut self) {
         self.shared.closed.cancel();
-    }
-}
-
-impl KeyJudge {
-    async fn judge(&self, key: &PublicKey, shared: &Shared) -> Result<(), SshError> {
-        let host = self.target.name.clone();
-        let (algorithm, fingerprint) = (algorithm_name(key), fingerprint(key));
-        match self
-            .known
-            .check(&self.target.address, self.target.port, key)
-        {
-            Verdict::Known => Ok(()),
-            Verdict::Changed {
-                file,
-                line,
-                recorded,
-            } => Err(SshError::HostKeyChanged {
-                host,
-                algorithm: algorithm.into(),
-                offered: fingerprint.into(),
-                recorded: recorded.into(),
-                file,
-                line,
-            }),
-            Verdict::Revoked { file, line } => Err(SshError::HostKeyRevoked {
-                host,
-                algorithm,
-                fingerprint,
-                file,
-                line,
-            }),
-            Verdict::Unknown => {
-                let unknown = SshError::HostKeyUnknown {
-                    host: host.clone(),
-                    algorithm: algorithm.clone(),
-                    fingerprint: fingerprint.clone(),
-                };
-                let Some(prompt) = &self.options.prompt else {
-                    return Err(unknown);
-                };
-                let question = UnknownHostKey {
-                    host,
-                    address: self.target.address.clone(),
-                    port: self.target.port,
-                    algorithm,
-                    fingerprint,
-                };
-                shared.asking.store(true, Ordering::SeqCst);
-                let answer = tokio::time::timeout(
-                    self.options.deadlines.person,
-                    prompt.accept_host_key(&question),
-                )
-                .await;
-                shared.asking.store(false, Ordering::SeqCst);
-                if !matches!(answer, Ok(true)) {
-                    return Err(unknown);
-                }
-                match &self.options.trusted_hosts {
-                    Some(file) => {
-                        KnownHosts::append(file, &self.target.address, self.target.port, key).await
-                    }
-                    None => Ok(()),
-                }
-            }
-        }
     }
 }
 
@@ -222,26 +189,41 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = offered else {
-            // No certificate algorithm is offered, so a server that shows one breaks the negotiation.
-            return Ok(false);
-        };
+        let key = offered.public_key();
         let earlier = self
             .shared
             .offered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace(key.clone());
+            .replace(Offered {
+                key: key.clone(),
+                certificate: offered.certificate().cloned(),
+            });
         if let Some(earlier) = earlier {
-            return Ok(earlier.key_data() == key.key_data());
+            return Ok(earlier.key.key_data() == key.key_data());
         }
         match &self.policy {
             KeyPolicy::Look => Err(HandlerError::Seen),
-            KeyPolicy::Judge(judge) => match judge.judge(key, &self.shared).await {
+            KeyPolicy::Judge(judge) => match judge.judge(offered, &self.shared.asking).await {
                 Ok(()) => Ok(true),
                 Err(error) => Err(HandlerError::HostKey(Box::new(error))),
             },
         }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        names: &Names,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let macs = [names.client_mac.as_ref(), names.server_mac.as_ref()];
+        if !names.strict_kex() && needs_strict_exchange(names.cipher.as_ref(), macs) {
+            return Err(HandlerError::NotStrict {
+                cipher: names.cipher.as_ref().to_owned(),
+            });
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_tcpip(
@@ -348,7 +330,11 @@ impl Handler for ClientHandler {
                 });
             }
             DisconnectReason::Error(HandlerError::Ssh(error)) => {
-                self.shared.set_cause(error.into())
+                self.shared.set_cause(error.into());
+                if let Some((_, hop)) = &self.shared.via {
+                    // The channel ends an instant before the hop's own session has said why.
+                    let _ = tokio::time::timeout(HOP_CAUSE_DELAY, hop.closed.cancelled()).await;
+                }
             }
             DisconnectReason::Error(_) => {}
         }

@@ -32,6 +32,7 @@
 //! Nothing a server sends is trusted: replies, banners and output are bounded, names are never taken from it, and
 //! every channel that it opens is refused.
 
+mod algorithms;
 mod auth;
 mod cause;
 mod channel;
@@ -45,9 +46,11 @@ mod files;
 mod handler;
 mod host_key;
 mod identity;
+mod jump;
 mod link;
 mod options;
 mod path;
+mod pool;
 mod sftp;
 mod sftp_session;
 mod sftp_transfer;
@@ -61,10 +64,12 @@ pub use error::SshError;
 pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
-pub use host_key::{KnownHosts, Verdict};
+pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, Keepalive, MaxChannels, Prompt, UnknownHostKey,
+    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
+    UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
+pub use pool::Pool;
 pub use sftp::SftpFiles;
 pub use target::Target;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use super::target::Target;
 use crate::hosts::HostName;
 
 /// The time that each wait on the network may take.
@@ -90,8 +91,10 @@ pub struct ConnectOptions {
     pub deadlines: Deadlines,
     /// The silence after which the server is asked whether it is still there.
     pub keepalive: Keepalive,
-    /// known_hosts files that are read and never written.
+    /// The user's known_hosts files, which are read and not written.
     pub known_hosts: Vec<PathBuf>,
+    /// The system's known_hosts files, which are read and never written.
+    pub global_known_hosts: Vec<PathBuf>,
     /// Our own known_hosts file: read too, and the one where trust is written.
     pub trusted_hosts: Option<PathBuf>,
     /// The directory with the default identity files.
@@ -102,6 +105,32 @@ pub struct ConnectOptions {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// The most channels that are open at the same time on one connection.
     pub max_channels: MaxChannels,
+    /// How long a [`Pool`](super::Pool) keeps a connection that nobody uses.
+    pub idle: IdleTime,
+}
+
+/// How long a connection that nobody uses stays open; zero keeps none. The default is a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleTime(pub Duration);
+
+impl Default for IdleTime {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
+}
+
+/// The system's known_hosts files (ssh_config(5), `GlobalKnownHostsFile`).
+fn system_known_hosts() -> Vec<PathBuf> {
+    #[cfg(unix)]
+    let directory = Some(PathBuf::from("/etc/ssh"));
+    #[cfg(windows)]
+    let directory = std::env::var_os("ProgramData").map(|data| PathBuf::from(data).join("ssh"));
+    directory.map_or_else(Vec::new, |directory| {
+        vec![
+            directory.join("ssh_known_hosts"),
+            directory.join("ssh_known_hosts2"),
+        ]
+    })
 }
 
 /// Keepalive messages: one per `interval` of silence, the link is dead after `misses` without an answer.
@@ -133,12 +162,14 @@ impl Default for MaxChannels {
 }
 
 impl ConnectOptions {
-    /// The defaults for a home directory: its `.ssh/known_hosts`, `.ssh/known_hosts2` and identities, and the agent.
+    /// The defaults for a home directory: its `.ssh/known_hosts`, `.ssh/known_hosts2` and identities, the system's
+    /// `ssh_known_hosts` files, and the agent.
     #[must_use]
     pub fn new(home: &Path) -> Self {
         let ssh = home.join(".ssh");
         Self {
             known_hosts: vec![ssh.join("known_hosts"), ssh.join("known_hosts2")],
+            global_known_hosts: system_known_hosts(),
             identity_dir: Some(ssh),
             ..Self::default()
         }
@@ -165,14 +196,50 @@ impl ConnectOptions {
         self
     }
 
-    /// Every known_hosts file that is read, the read-only ones first.
+    /// These options with the times that a target's own settings name.
+    pub(super) fn for_target(&self, target: &Target) -> Self {
+        let mut options = self.clone();
+        let settings = &target.settings;
+        if let Some(timeout) = settings.connect_timeout {
+            // As ssh(1), which counts the exchange of versions and keys in.
+            options.deadlines.connect = timeout;
+            options.deadlines.key_exchange = timeout;
+        }
+        if let Some(interval) = settings
+            .server_alive_interval
+            .filter(|time| !time.is_zero())
+        {
+            options.keepalive.interval = interval;
+        }
+        if let Some(misses) = settings.server_alive_count_max {
+            options.keepalive.misses = usize::try_from(misses).unwrap_or(usize::MAX).max(1);
+        }
+        options
+    }
+
+    /// Every known_hosts file that is read for a host: the user's, the system's, and our own. The host's settings
+    /// replace the first two.
     #[must_use]
-    pub fn host_key_files(&self) -> Vec<PathBuf> {
-        self.known_hosts
+    pub fn host_key_files(&self, target: &Target) -> Vec<PathBuf> {
+        let settings = &target.settings;
+        let user = settings.user_known_hosts_files.as_ref();
+        let global = settings.global_known_hosts_files.as_ref();
+        user.unwrap_or(&self.known_hosts)
             .iter()
+            .chain(global.unwrap_or(&self.global_known_hosts))
             .chain(&self.trusted_hosts)
             .cloned()
             .collect()
+    }
+
+    /// The file where trust in a host is written: the first one that its settings name, else our own.
+    #[must_use]
+    pub fn trust_file(&self, target: &Target) -> Option<PathBuf> {
+        let configured = target.settings.user_known_hosts_files.as_ref();
+        configured
+            .and_then(|files| files.first())
+            .or(self.trusted_hosts.as_ref())
+            .cloned()
     }
 }
 
@@ -183,11 +250,13 @@ impl fmt::Debug for ConnectOptions {
             .field("deadlines", &self.deadlines)
             .field("keepalive", &self.keepalive)
             .field("known_hosts", &self.known_hosts)
+            .field("global_known_hosts", &self.global_known_hosts)
             .field("trusted_hosts", &self.trusted_hosts)
             .field("identity_dir", &self.identity_dir)
             .field("agent", &self.agent)
             .field("prompt", &self.prompt.is_some())
             .field("max_channels", &self.max_channels.0)
+            .field("idle", &self.idle.0)
             .finish()
     }
 }

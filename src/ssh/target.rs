@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use crate::hosts::{HostName, SshSettings};
 
+/// The port that known_hosts files do not name.
+const DEFAULT_PORT: u16 = 22;
+
 /// What a configured host is once its configuration has been resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,6 +41,16 @@ impl Target {
             identity_files: Vec::new(),
             settings: SshSettings::default(),
             jumps: Vec::new(),
+        }
+    }
+
+    /// The name and port under which its host keys are looked up and written: the alias, which has no port, or the
+    /// address.
+    #[must_use]
+    pub fn host_key_name(&self) -> (&str, u16) {
+        match &self.settings.host_key_alias {
+            Some(alias) => (alias, DEFAULT_PORT),
+            None => (&self.address, self.port),
         }
     }
 }

@@ -292,3 +292,49 @@ async fn jobs_are_listed_by_host_state_and_session() {
     let jobs = stage.jobs().await;
     assert_eq!(jobs[0].state, State::Completed);
 }
+
+#[tokio::test]
+async fn a_watchdog_ends_the_agent_where_that_was_asked_for() {
+    let stage = Stage::new().await;
+    let looping = spawn(
+        &stage,
+        &[
+            "--loop-limit=4",
+            "--kill-on-loop",
+            "RULE say before\nRULE tool grep 4\nRULE hang",
+        ],
+    )
+    .await;
+    let stalled = spawn(
+        &stage,
+        &[
+            "--inactivity=1s",
+            "--kill-on-stall",
+            "RULE say on\nRULE hang",
+        ],
+    )
+    .await;
+    let ran = stage
+        .run(&["wait", "--json", &looping, &stalled])
+        .await
+        .exits(9);
+    for job in ran.documents() {
+        assert_eq!(job["state"], "killed", "{job}");
+    }
+    for (job, words) in [
+        (
+            &looping,
+            "called grep with the same input 4 times in a row, and was ended",
+        ),
+        (&stalled, "said nothing for 1s, and was ended"),
+    ] {
+        let ran = stage.run(&["collect", "--json", job]).await;
+        let status = stage.run(&["status", "--json", job]).await.exits(0);
+        let notice = status.document()["notice"].as_str().unwrap().to_owned();
+        assert!(notice.contains(words), "{notice}");
+        if ran.code == Some(0) {
+            let text = ran.document()["text"].as_str().unwrap().to_owned();
+            assert!(text.starts_with(&format!("[handover] {notice}.")), "{text}");
+        }
+    }
+}

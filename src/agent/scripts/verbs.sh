@@ -206,6 +206,17 @@ ho_main_say() {
   if ho_is_delivered "$1"; then ho_say say taken; else ho_say say closed; fi
 }
 
+# Waits a minute for the lock, and gives it back at the end.
+ho_take_export() {
+  ho_tries=0
+  until ho_lock_export "$ho_tries"; do
+    ho_tries=$((ho_tries + 1))
+    if [ "$ho_tries" -gt 60 ]; then return 1; fi
+    sleep 1
+  done
+  trap 'rm -rf export.lock' EXIT
+}
+
 # A result that could not be written is asked for again, when there is room. Whoever asked may be gone before it is
 # there: it is made all the same, and the next one who asks waits for it.
 ho_main_export() {
@@ -213,16 +224,10 @@ ho_main_export() {
     ho_say export refused
     return
   fi
-  ho_tries=0
-  until ho_lock_export "$ho_tries"; do
-    ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -gt 60 ]; then
-      ho_say export busy
-      return
-    fi
-    sleep 1
-  done
-  trap 'rm -rf export.lock' EXIT
+  if ! ho_take_export; then
+    ho_say export busy
+    return
+  fi
   # The one before us may have brought it.
   if [ -f back.json ] && [ -n "$(sed -n 's/^sha256=//p' exit)" ]; then
     ho_say_export
@@ -235,6 +240,7 @@ ho_main_export() {
   ho_code=$(sed -n 's/^code=//p' exit)
   ho_undelivered=$(sed -n 's/^undelivered=//p' exit)
   ho_at=$(sed -n 's/^phase=//p' exit)
+  ho_left=$(sed -n 's/^left=//p' exit)
   ho_prepare
   if [ -z "$ho_stopped" ] && ho_export; then
     ho_clock
@@ -244,6 +250,10 @@ ho_main_export() {
     elif [ "${ho_code:-0}" -ne 0 ]; then
       ho_reason=agent-failed
     fi
+    # A job that was ended stays one that was ended.
+    case $(sed -n 's/^reason=//p' exit) in
+      killed | max-time | stalled | looping) ho_reason=$(ho_kill_reason) ;;
+    esac
     if ho_write_exit "$ho_reason"; then
       ho_say_export
       return
@@ -303,12 +313,16 @@ ho_main() {
     */*) cd -- "${0%/*}" || exit 1 ;;
   esac
   ho_dir=$(pwd -P)
-  if [ "${1:-}" = run ]; then ho_main_run; fi
+  case ${1:-} in
+    run) ho_main_run ;;
+    guard) ho_main_guard ;;
+  esac
   ho_begin
   case ${1:-} in
     launch) ho_main_launch "${2:-}" ;;
     status) ho_main_status ;;
     settle) ho_main_settle ;;
+    kill) ho_main_kill "${2%% *}" "${2##* }" ;;
     export) ho_main_export ;;
     forget) ho_main_forget ;;
     say) ho_main_say "${2:-}" ;;

@@ -14,20 +14,25 @@ use super::pattern::hashed_field;
 use crate::private_fs;
 use crate::ssh::SshError;
 
-/// Appends `key` under `name` to `file`.
-pub(super) async fn append(file: &Path, name: String, key: &PublicKey) -> Result<(), SshError> {
+/// Appends `key` under `name` to `file`; the name is hashed when `hashed` says so or another one there is.
+pub(super) async fn append(
+    file: &Path,
+    name: String,
+    key: &PublicKey,
+    hashed: bool,
+) -> Result<(), SshError> {
     let (path, key) = (file.to_owned(), key.clone());
     let failed = |source| SshError::KnownHosts {
         path: file.to_owned(),
         source,
     };
-    tokio::task::spawn_blocking(move || append_blocking(&path, &name, &key))
+    tokio::task::spawn_blocking(move || append_blocking(&path, &name, &key, hashed))
         .await
         .map_err(|error| failed(io::Error::other(error)))?
         .map_err(failed)
 }
 
-fn append_blocking(path: &Path, name: &str, key: &PublicKey) -> io::Result<()> {
+fn append_blocking(path: &Path, name: &str, key: &PublicKey, hashed: bool) -> io::Result<()> {
     if let Some(directory) = path
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())
@@ -39,7 +44,7 @@ fn append_blocking(path: &Path, name: &str, key: &PublicKey) -> io::Result<()> {
     let mut bytes = Vec::new();
     file.seek(io::SeekFrom::Start(0))?;
     file.read_to_end(&mut bytes)?;
-    let mut hashed = false;
+    let mut hashed = hashed;
     for line in bytes.split(|&byte| byte == b'\n') {
         let Line::Entry(entry) = parse_line(line) else {
             continue;

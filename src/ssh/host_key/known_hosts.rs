@@ -5,12 +5,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use russh::keys::{Algorithm, HashAlg, PublicKey};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
 use super::append;
+use super::certificate::{self, CertificateVerdict};
 use super::entry::{Entry, Line, Marker, parse_line};
 use crate::ssh::SshError;
+use crate::ssh::target::Target;
 
 /// The port that needs no `[host]:port`.
 const DEFAULT_PORT: u16 = 22;
@@ -77,7 +80,7 @@ impl KnownHosts {
     }
 
     /// Adds the lines of one file, whatever bytes they hold.
-    pub(super) fn add(&mut self, file: &Path, bytes: &[u8]) {
+    pub(in crate::ssh) fn add(&mut self, file: &Path, bytes: &[u8]) {
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let line_number = index + 1;
             match parse_line(line) {
@@ -119,15 +122,66 @@ impl KnownHosts {
         }
     }
 
+    /// Judges `certificate`, offered by the host dialled as `address` and `port`, at the time `now`.
+    ///
+    /// As ssh(1): the principal is the address without a port, an authority under the bare name counts on every port,
+    /// and a revoked authority or certified key beats everything. Unlike with keys, there is no "changed": a
+    /// certificate that nobody on record has signed is a plain key.
+    #[must_use]
+    pub fn check_certificate(
+        &self,
+        address: &str,
+        port: u16,
+        certificate: &Certificate,
+        now: SystemTime,
+    ) -> CertificateVerdict {
+        let names = lookup_names(address, port);
+        let keys = certificate::keys(certificate);
+        let marked = |marker| {
+            names
+                .iter()
+                .flat_map(|name| self.about(name))
+                .filter(move |record| record.entry.marker == marker)
+        };
+        if let Some(record) =
+            marked(Marker::Revoked).find(|record| keys.contains(&record.entry.key.key_data()))
+        {
+            return CertificateVerdict::Revoked {
+                file: record.file.clone(),
+                line: record.line,
+            };
+        }
+        let authority = certificate.signature_key();
+        if !marked(Marker::CertAuthority).any(|record| record.entry.key.key_data() == authority) {
+            return CertificateVerdict::NoAuthority;
+        }
+        certificate::host_fault(certificate, address, now)
+            .map_or(CertificateVerdict::Trusted, CertificateVerdict::Faulty)
+    }
+
+    /// Whether an authority that certifies host keys is on record for a host.
+    pub(in crate::ssh) fn has_authority(&self, address: &str, port: u16) -> bool {
+        self.has(Marker::CertAuthority, address, port)
+    }
+
+    /// Whether a revoked key is on record for a host.
+    pub(in crate::ssh) fn has_revoked(&self, address: &str, port: u16) -> bool {
+        self.has(Marker::Revoked, address, port)
+    }
+
+    fn has(&self, marker: Marker, address: &str, port: u16) -> bool {
+        let names = lookup_names(address, port);
+        names
+            .iter()
+            .flat_map(|name| self.about(name))
+            .any(|record| record.entry.marker == marker)
+    }
+
     /// The algorithms of the keys on record for a host, in file order and without repetition.
     #[must_use]
     pub fn algorithms(&self, address: &str, port: u16) -> Vec<Algorithm> {
         let mut found = Vec::new();
-        let names = [
-            record_name(address, port),
-            record_name(address, DEFAULT_PORT),
-        ];
-        for name in &names {
+        for name in &lookup_names(address, port) {
             for record in self
                 .about(name)
                 .filter(|record| record.entry.marker == Marker::None)
@@ -157,7 +211,18 @@ impl KnownHosts {
         port: u16,
         key: &PublicKey,
     ) -> Result<(), SshError> {
-        append::append(file, record_name(address, port), key).await
+        append::append(file, record_name(address, port), key, false).await
+    }
+
+    /// Does the same for a configured host: under its alias, and hashed where it says so.
+    pub(in crate::ssh) async fn append_for(
+        file: &Path,
+        target: &Target,
+        key: &PublicKey,
+    ) -> Result<(), SshError> {
+        let (name, port) = target.host_key_name();
+        let hashed = target.settings.hash_known_hosts;
+        append::append(file, record_name(name, port), key, hashed).await
     }
 
     fn about<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Record> {
@@ -194,6 +259,15 @@ impl KnownHosts {
         }
         verdict
     }
+}
+
+/// The names under which a host is looked up, in this order: with its port, and bare.
+fn lookup_names(address: &str, port: u16) -> Vec<String> {
+    let mut names = vec![record_name(address, port)];
+    if port != DEFAULT_PORT {
+        names.push(record_name(address, DEFAULT_PORT));
+    }
+    names
 }
 
 /// The name under which a host is on record.

@@ -4,10 +4,15 @@
 //! the very key that it holds; what cannot be read fails, and what cannot be parsed counts for nothing.
 
 mod append;
+mod certificate;
 mod entry;
+mod judge;
 mod known_hosts;
 mod pattern;
 
+pub use certificate::{CertificateFault, CertificateVerdict};
 pub use known_hosts::{KnownHosts, Verdict};
 
+pub(super) use judge::KeyJudge;
 pub(super) use known_hosts::{algorithm_name, fingerprint};
+pub(super) use pattern::wildcard;

@@ -100,7 +100,7 @@ fn hash_name(salt: &[u8], name: &str) -> Option<[u8; 20]> {
 }
 
 /// `*` is any run, `?` is any one byte. One backtrack point is enough: at most pattern times text steps.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+pub(in crate::ssh) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while let Some(&byte) = text.get(read) {

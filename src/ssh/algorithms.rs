@@ -1,0 +1,389 @@
+//! Which algorithms are offered, in which order, and which of those agreed upon are refused all the same.
+//!
+//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered or accepted, whatever is
+//! configured; a configured list that leaves nothing is an error and never the default list.
+
+use std::borrow::Cow;
+
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::{Preferred, cipher};
+
+use super::error::SshError;
+use super::host_key::{KnownHosts, wildcard};
+use super::target::Target;
+use crate::hosts::{AlgorithmList, ListChange};
+
+/// The ciphers that are offered when none is configured; the first two change places where the CPU has no AES.
+const DEFAULT_CIPHERS: [cipher::Name; 5] = [
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+/// The ciphers that can be configured besides.
+const MORE_CIPHERS: [cipher::Name; 4] = [
+    cipher::AES_128_GCM,
+    cipher::AES_256_CBC,
+    cipher::AES_192_CBC,
+    cipher::AES_128_CBC,
+];
+
+/// The public key algorithms that a login may use, certificates first: all that can be signed here or by an agent.
+const PUBLIC_KEYS: [&str; 16] = [
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "sk-ssh-ed25519-cert-v01@openssh.com",
+    "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "rsa-sha2-512-cert-v01@openssh.com",
+    "rsa-sha2-256-cert-v01@openssh.com",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+];
+
+/// The lists that a connection to `target` is negotiated from.
+///
+/// A server shows one host key. It should be one that is on record, so the algorithms on record come first, unless the
+/// configuration gives an order of its own (as in ssh(1): a whole list or `^`). Certificates are asked for where an
+/// authority, or a revocation, is on record for the host.
+///
+/// # Errors
+/// [`SshError::NoAlgorithm`] when a configured list leaves none.
+pub(super) fn preferred(target: &Target, known: &KnownHosts) -> Result<Preferred, SshError> {
+    let empty = |keyword| SshError::NoAlgorithm {
+        host: target.name.clone(),
+        keyword,
+    };
+    let ciphers = ciphers(target.settings.ciphers.as_ref());
+    if ciphers.is_empty() {
+        return Err(empty("Ciphers"));
+    }
+    let (plain, certificates) = host_keys(target, known);
+    if plain.is_empty() && certificates.is_empty() {
+        return Err(empty("HostKeyAlgorithms"));
+    }
+    Ok(Preferred {
+        cipher: Cow::Owned(ciphers),
+        key: Cow::Owned(plain),
+        host_key_certificates: Cow::Owned(certificates),
+        ..Preferred::default()
+    })
+}
+
+/// The names of the public key algorithms that a login may use.
+///
+/// # Errors
+/// [`SshError::NoAlgorithm`] when the configured list leaves none.
+pub(super) fn public_keys(target: &Target) -> Result<Vec<String>, SshError> {
+    let configured = target.settings.pubkey_accepted_algorithms.as_ref();
+    let names = resolve(configured, &PUBLIC_KEYS, &PUBLIC_KEYS);
+    if names.is_empty() {
+        return Err(SshError::NoAlgorithm {
+            host: target.name.clone(),
+            keyword: "PubkeyAcceptedAlgorithms",
+        });
+    }
+    Ok(names)
+}
+
+/// Whether an agreed cipher and its MACs are open to the Terrapin attack (CVE-2023-48795) without strict key exchange.
+///
+/// Those are ChaCha20-Poly1305, and CBC with a MAC over the ciphertext: with them a packet can be cut off the beginning
+/// of the encrypted part unnoticed.
+pub(super) fn needs_strict_exchange(cipher: &str, macs: [&str; 2]) -> bool {
+    cipher.starts_with("chacha20-poly1305")
+        || (cipher.ends_with("-cbc") && macs.iter().any(|mac| mac.contains("-etm")))
+}
+
+fn ciphers(configured: Option<&AlgorithmList>) -> Vec<cipher::Name> {
+    let mut default = DEFAULT_CIPHERS;
+    if !has_aes() {
+        // With the instructions AES-GCM has twice the throughput of ChaCha20, without them half of it.
+        default.swap(0, 1);
+    }
+    let all: Vec<&str> = default
+        .iter()
+        .chain(&MORE_CIPHERS)
+        .map(AsRef::as_ref)
+        .collect();
+    let ours: Vec<&str> = default.iter().map(AsRef::as_ref).collect();
+    resolve(configured, &ours, &all)
+        .iter()
+        .filter_map(|name| cipher::Name::try_from(name.as_str()).ok())
+        .collect()
+}
+
+/// The host key algorithms: plain ones, and those whose certificates are asked for.
+fn host_keys(target: &Target, known: &KnownHosts) -> (Vec<Algorithm>, Vec<Algorithm>) {
+    let (name, port) = target.host_key_name();
+    let on_record = known.algorithms(name, port);
+    let supported = supported_host_keys();
+    let certificates: Vec<String> = supported
+        .iter()
+        .map(Algorithm::to_certificate_type)
+        .collect();
+    let plain: Vec<String> = supported.iter().map(ToString::to_string).collect();
+    let all: Vec<&str> = certificates
+        .iter()
+        .chain(&plain)
+        .map(String::as_str)
+        .collect();
+    let configured = target.settings.host_key_algorithms.as_ref();
+    let names = resolve(configured, &all, &all);
+    let chosen = |wanted: fn(&Algorithm) -> String| -> Vec<Algorithm> {
+        names
+            .iter()
+            .filter_map(|name| {
+                supported
+                    .iter()
+                    .find(|algorithm| wanted(algorithm) == *name)
+            })
+            .cloned()
+            .collect()
+    };
+    let mut plain = chosen(ToString::to_string);
+    let mut certified = chosen(Algorithm::to_certificate_type);
+    let own_order = configured
+        .is_some_and(|list| matches!(list.change, ListChange::Replace | ListChange::Prepend));
+    if !own_order {
+        plain.sort_by_key(|algorithm| !on_record.iter().any(|known| same_kind(known, algorithm)));
+    }
+    if !known.has_authority(name, port) && !plain.is_empty() {
+        // Nobody vouches for its certificate, but its authority or the certified key may be revoked. The kinds on
+        // record alone: a certificate of another kind would hide the key that is known.
+        if !known.has_revoked(name, port) {
+            certified.clear();
+        } else if !on_record.is_empty() {
+            certified.retain(|algorithm| on_record.iter().any(|known| same_kind(known, algorithm)));
+        }
+    }
+    (plain, certified)
+}
+
+fn same_kind(left: &Algorithm, right: &Algorithm) -> bool {
+    let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
+    left == right || (rsa(left) && rsa(right))
+}
+
+fn supported_host_keys() -> [Algorithm; 6] {
+    let ecdsa = |curve| Algorithm::Ecdsa { curve };
+    let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
+    [
+        Algorithm::Ed25519,
+        ecdsa(EcdsaCurve::NistP256),
+        ecdsa(EcdsaCurve::NistP384),
+        ecdsa(EcdsaCurve::NistP521),
+        rsa(HashAlg::Sha512),
+        rsa(HashAlg::Sha256),
+    ]
+}
+
+/// What a configured list makes of the default one. Names that are not supported count for nothing.
+fn resolve(
+    configured: Option<&AlgorithmList>,
+    default: &[&str],
+    supported: &[&str],
+) -> Vec<String> {
+    let Some(list) = configured else {
+        return default.iter().map(|name| (*name).to_owned()).collect();
+    };
+    let named = |name: &str| {
+        list.names
+            .iter()
+            .any(|pattern| wildcard(pattern.as_bytes(), name.as_bytes()))
+    };
+    let expanded = list.names.iter().flat_map(|pattern| {
+        supported
+            .iter()
+            .filter(|name| wildcard(pattern.as_bytes(), name.as_bytes()))
+    });
+    let mut names: Vec<&str> = match list.change {
+        ListChange::Replace => expanded.copied().collect(),
+        ListChange::Append => default.iter().chain(expanded).copied().collect(),
+        ListChange::Prepend => expanded.chain(default).copied().collect(),
+        ListChange::Remove => default
+            .iter()
+            .filter(|name| !named(name))
+            .copied()
+            .collect(),
+    };
+    let mut seen = Vec::new();
+    names.retain(|name| {
+        let new = !seen.contains(name);
+        seen.push(*name);
+        new
+    });
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+    const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDab9Nl7r3be/lb1rkliutHeMJZONW+dl1SUv6ZZiX+81lLD7iCzLvPWE1mP1htmeUX4I6S+TCPVvwQC0kE4DkxT4lrd1J5/nHqXBL3ttxKE+c9h+9ycamMT7MUV7SLVzDNhwWMDrphKg87GquBQF8MxiXE31kPrbcHpQ2HMcy/QQ==";
+
+    fn target() -> Target {
+        Target::new("box".parse().unwrap(), "box", 22, "me")
+    }
+
+    fn list(change: ListChange, names: &[&str]) -> Option<AlgorithmList> {
+        Some(AlgorithmList {
+            change,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    }
+
+    fn known(lines: &str) -> KnownHosts {
+        let mut known = KnownHosts::default();
+        known.add(Path::new("known_hosts"), lines.as_bytes());
+        known
+    }
+
+    fn keys(target: &Target, lines: &str) -> (Vec<String>, Vec<String>) {
+        let preferred = preferred(target, &known(lines)).unwrap();
+        (
+            preferred.key.iter().map(ToString::to_string).collect(),
+            preferred
+                .host_key_certificates
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_list_changes_the_default_as_in_ssh_config() {
+        let (default, all) = (["a1", "b1", "c1"], ["a1", "b1", "c1", "a2", "b2"]);
+        for (change, names, wanted) in [
+            (ListChange::Replace, vec!["b2", "a*", "nothing"], "b2 a1 a2"),
+            (ListChange::Append, vec!["?2", "a1"], "a1 b1 c1 a2 b2"),
+            (ListChange::Remove, vec!["a*", "c1"], "b1"),
+            (ListChange::Prepend, vec!["c1", "b*"], "c1 b1 b2 a1"),
+            (ListChange::Replace, vec!["nothing"], ""),
+            (ListChange::Remove, vec!["*"], ""),
+        ] {
+            let names = resolve(list(change, &names).as_ref(), &default, &all);
+            assert_eq!(names.join(" "), wanted);
+        }
+        assert_eq!(resolve(None, &default, &all), default);
+    }
+
+    #[test]
+    fn the_algorithm_on_record_is_offered_first_and_sha1_never() {
+        let host = target();
+        assert_eq!(keys(&host, "").0.first().unwrap(), "ssh-ed25519");
+        let mut rsa = target();
+        rsa.settings.host_key_algorithms = list(ListChange::Append, &["*"]);
+        for target in [&host, &rsa] {
+            let (plain, _) = keys(target, &format!("box {RSA}"));
+            assert_eq!(plain.first().unwrap(), "rsa-sha2-512");
+            assert!(!plain.contains(&"ssh-rsa".to_owned()));
+        }
+        rsa.settings.host_key_algorithms = list(ListChange::Prepend, &["ecdsa*"]);
+        assert_eq!(
+            keys(&rsa, &format!("box {RSA}")).0.first().unwrap(),
+            "ecdsa-sha2-nistp256"
+        );
+        rsa.settings.host_key_algorithms = list(ListChange::Replace, &["ssh-rsa"]);
+        assert!(matches!(
+            preferred(&rsa, &known("")),
+            Err(SshError::NoAlgorithm {
+                keyword: "HostKeyAlgorithms",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn certificates_are_asked_for_where_somebody_can_vouch_for_or_revoke_them() {
+        let mut host = target();
+        assert_eq!(keys(&host, &format!("box {KEY}")).1, Vec::<String>::new());
+        assert_eq!(
+            keys(&host, &format!("@cert-authority *.lan {KEY}")).1.len(),
+            0
+        );
+        assert_eq!(keys(&host, &format!("@cert-authority * {KEY}")).1.len(), 6);
+        let revoked = format!("@revoked * {KEY}\n");
+        assert_eq!(keys(&host, &revoked).1.len(), 6);
+        assert_eq!(
+            keys(&host, &format!("{revoked}box {RSA}")).1,
+            ["rsa-sha2-512", "rsa-sha2-256"]
+        );
+        host.settings.host_key_algorithms = list(ListChange::Remove, &["*-cert-v01@openssh.com"]);
+        assert_eq!(keys(&host, &format!("@cert-authority * {KEY}")).1.len(), 0);
+    }
+
+    #[test]
+    fn ciphers_and_login_keys_follow_their_lists() {
+        let mut host = target();
+        host.settings.ciphers = list(ListChange::Replace, &["aes128-*", "none"]);
+        let preferred_ciphers = preferred(&host, &known("")).unwrap().cipher;
+        let names: Vec<&str> = preferred_ciphers.iter().map(AsRef::as_ref).collect();
+        assert_eq!(
+            names,
+            ["aes128-ctr", "aes128-gcm@openssh.com", "aes128-cbc"]
+        );
+        host.settings.ciphers = list(ListChange::Replace, &["none", "clear"]);
+        assert!(matches!(
+            preferred(&host, &known("")),
+            Err(SshError::NoAlgorithm {
+                keyword: "Ciphers",
+                ..
+            })
+        ));
+        host.settings.pubkey_accepted_algorithms = list(ListChange::Remove, &["*rsa*", "*ecdsa*"]);
+        assert!(
+            public_keys(&host)
+                .unwrap()
+                .iter()
+                .all(|name| name.contains("ed25519"))
+        );
+        host.settings.pubkey_accepted_algorithms = list(ListChange::Replace, &["ssh-rsa"]);
+        assert!(public_keys(&host).is_err());
+    }
+
+    #[test]
+    fn strict_exchange_is_needed_by_the_ciphers_that_terrapin_breaks() {
+        let (etm, plain) = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-256");
+        for (cipher, macs, wanted) in [
+            ("chacha20-poly1305@openssh.com", [plain, plain], true),
+            ("aes256-cbc", [etm, etm], true),
+            ("aes256-cbc", [plain, etm], true),
+            ("aes256-cbc", [plain, plain], false),
+            ("aes256-ctr", [etm, etm], false),
+            ("aes256-gcm@openssh.com", [etm, etm], false),
+        ] {
+            assert_eq!(
+                needs_strict_exchange(cipher, macs),
+                wanted,
+                "{cipher} {macs:?}"
+            );
+        }
+    }
+}

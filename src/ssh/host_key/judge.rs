@@ -1,0 +1,159 @@
+//! The decision over what a server shows: let it pass, ask, or refuse.
+//!
+//! Main type: [`KeyJudge`]. Invariant: only an unknown key is ever asked about or accepted anew; a changed or revoked
+//! one and a certificate that does not count are refused, whoever is there to ask.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
+
+use super::{CertificateVerdict, KnownHosts, Verdict, algorithm_name, fingerprint};
+use crate::hosts::StrictHostKeyChecking;
+use crate::ssh::SshError;
+use crate::ssh::options::{ConnectOptions, UnknownHostKey};
+use crate::ssh::target::Target;
+
+/// What judging takes.
+pub(in crate::ssh) struct KeyJudge {
+    known: KnownHosts,
+    target: Target,
+    options: ConnectOptions,
+}
+
+impl KeyJudge {
+    /// Makes a judge over the records `known`.
+    pub(in crate::ssh) fn new(
+        known: KnownHosts,
+        target: &Target,
+        options: &ConnectOptions,
+    ) -> Self {
+        Self {
+            known,
+            target: target.clone(),
+            options: options.clone(),
+        }
+    }
+
+    /// Judges what the server shows. `asking` is set for as long as a person is being asked.
+    ///
+    /// As ssh(1): a certificate that an authority on record vouches for needs no record of the key in it, and one that
+    /// does not count is a plain key, which may be on record itself. Unlike there, a certificate of a trusted authority
+    /// that does not count is no occasion to ask.
+    ///
+    /// # Errors
+    /// The host key errors of [`SshError`].
+    pub(in crate::ssh) async fn judge(
+        &self,
+        offered: &PublicKeyOrCertificate,
+        asking: &AtomicBool,
+    ) -> Result<(), SshError> {
+        let key = offered.public_key();
+        let (name, port) = self.target.host_key_name();
+        let plain = self.known.check(name, port, &key);
+        let Some(certificate) = offered.certificate() else {
+            return self.judge_key(plain, &key, asking).await;
+        };
+        match self
+            .known
+            .check_certificate(name, port, certificate, SystemTime::now())
+        {
+            CertificateVerdict::Trusted => Ok(()),
+            CertificateVerdict::Revoked { file, line } => Err(self.revoked(&key, file, line)),
+            CertificateVerdict::NoAuthority => self.judge_key(plain, &key, asking).await,
+            CertificateVerdict::Faulty(_) if plain == Verdict::Known => Ok(()),
+            CertificateVerdict::Faulty(fault) => Err(SshError::HostCertificate {
+                host: self.target.name.clone(),
+                fault: Box::new(fault),
+                authority: authority(certificate),
+            }),
+        }
+    }
+
+    async fn judge_key(
+        &self,
+        verdict: Verdict,
+        key: &PublicKey,
+        asking: &AtomicBool,
+    ) -> Result<(), SshError> {
+        match verdict {
+            Verdict::Known => Ok(()),
+            Verdict::Changed {
+                file,
+                line,
+                recorded,
+            } => Err(SshError::HostKeyChanged {
+                host: self.target.name.clone(),
+                algorithm: algorithm_name(key).into(),
+                offered: fingerprint(key).into(),
+                recorded: recorded.into(),
+                file,
+                line,
+            }),
+            Verdict::Revoked { file, line } => Err(self.revoked(key, file, line)),
+            Verdict::Unknown => self.unknown(key, asking).await,
+        }
+    }
+
+    fn revoked(&self, key: &PublicKey, file: PathBuf, line: usize) -> SshError {
+        SshError::HostKeyRevoked {
+            host: self.target.name.clone(),
+            algorithm: algorithm_name(key),
+            fingerprint: fingerprint(key),
+            file,
+            line,
+        }
+    }
+
+    async fn unknown(&self, key: &PublicKey, asking: &AtomicBool) -> Result<(), SshError> {
+        let host = self.target.name.clone();
+        let (algorithm, fingerprint) = (algorithm_name(key), fingerprint(key));
+        let unknown = SshError::HostKeyUnknown {
+            host: host.clone(),
+            algorithm: algorithm.clone(),
+            fingerprint: fingerprint.clone(),
+        };
+        let accepted = match self.target.settings.strict_host_key_checking {
+            StrictHostKeyChecking::Yes => false,
+            StrictHostKeyChecking::AcceptNew => true,
+            StrictHostKeyChecking::Ask => {
+                let question = UnknownHostKey {
+                    host,
+                    address: self.target.address.clone(),
+                    port: self.target.port,
+                    algorithm,
+                    fingerprint,
+                };
+                self.ask(&question, asking).await
+            }
+        };
+        if !accepted {
+            return Err(unknown);
+        }
+        let Some(file) = self.options.trust_file(&self.target) else {
+            return Ok(());
+        };
+        KnownHosts::append_for(&file, &self.target, key).await
+    }
+
+    async fn ask(&self, question: &UnknownHostKey, asking: &AtomicBool) -> bool {
+        let Some(prompt) = &self.options.prompt else {
+            return false;
+        };
+        asking.store(true, Ordering::SeqCst);
+        let answer = tokio::time::timeout(
+            self.options.deadlines.person,
+            prompt.accept_host_key(question),
+        )
+        .await;
+        asking.store(false, Ordering::SeqCst);
+        matches!(answer, Ok(true))
+    }
+}
+
+/// The authority's algorithm and fingerprint.
+fn authority(certificate: &Certificate) -> Box<str> {
+    let key = PublicKey::from(certificate.signature_key().clone());
+    format!("{} {}", algorithm_name(&key), fingerprint(&key)).into()
+}
