@@ -275,10 +275,7 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
     assert!(said().contains("handover collect"), "{}", said());
 
     let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
-    let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
-    let job = job.context("no job")?.to_owned();
-    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
-    let job = job[0]["job"]
+    let job = job[0]["id"]
         .as_str()
         .with_context(|| job.to_string())?
         .to_owned();
