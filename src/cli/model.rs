@@ -289,6 +289,8 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::JumpRefused { .. }
+        | SshError::ForwardRefused { .. }
+        | SshError::LocalPort { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }
