@@ -21,5 +21,6 @@ mod network;
 mod program;
 mod returns;
 mod spawn;
+mod ssh_config;
 mod sync;
 mod trips;
