@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// Examine a host: connection, shell, files, clock, opencode.
     Check(CheckArgs),
+    /// Forward a port of this machine to one behind a host, until Ctrl-C.
+    Forward(ForwardArgs),
     /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
     Demo(DemoArgs),
     /// Put the tool remote_login into opencode, or take it out.
@@ -328,6 +330,21 @@ pub(crate) struct CheckArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  handover forward box 8080:80               port 80 of box is 127.0.0.1:8080 here
+  handover forward box 0:db.internal:5432    a free port here, printed on stdout
+  handover forward box 0:/run/app.sock       a Unix socket there")]
+pub(crate) struct ForwardArgs {
+    /// The host's name.
+    pub(crate) host: String,
+    /// Both ends. LOCAL is a port (0: a free one) or 127.0.0.1:PORT; REMOTE is a port, HOST:PORT or the path of a
+    /// socket, as the host sees it.
+    #[arg(value_name = "LOCAL:REMOTE")]
+    pub(crate) ends: String,
 }
 
 #[derive(Debug, Args)]

@@ -405,6 +405,11 @@ fn ssh(error: &SshError) -> Described {
             )),
         ),
         SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::UserCertificate { .. } => entry(
+            "user_certificate",
+            AUTHENTICATION,
+            Some("get a new certificate, or set this machine's clock".to_owned()),
+        ),
         SshError::Resolve { .. } => entry(
             "unresolved",
             UNREACHABLE,
@@ -419,6 +424,16 @@ fn ssh(error: &SshError) -> Described {
             "jump_refused",
             UNREACHABLE,
             Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
+        ),
+        SshError::ForwardRefused { .. } => entry(
+            "forward_refused",
+            UNREACHABLE,
+            Some("does anything listen there, and may the host forward (AllowTcpForwarding, PermitOpen)?".to_owned()),
+        ),
+        SshError::LocalPort { .. } => entry(
+            "local_port",
+            OTHER,
+            Some("choose another port; 0 is a free one".to_owned()),
         ),
         SshError::TimedOut { .. } => entry(
             "timed_out",

@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod demo;
 mod exit;
+mod forward;
 mod hosts;
 mod jobs;
 mod kill;
@@ -169,6 +170,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
+        Command::Forward(args) => forward::run(&client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
@@ -199,7 +201,10 @@ fn form(command: &Command) -> Form {
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,
-        Command::Plugin(_) | Command::Completions { .. } | Command::Man { .. } => false,
+        Command::Forward(_)
+        | Command::Plugin(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
     };
     Form::of(json, false)
 }

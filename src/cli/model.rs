@@ -264,6 +264,9 @@ fn ssh(error: &SshError) -> String {
             format!("the key for host {host} is encrypted, and nobody can be asked here")
         }
         SshError::KeyFile { .. } => "a key file cannot be used".to_owned(),
+        SshError::UserCertificate { host, fault, .. } => {
+            format!("the user's certificate for host {host} {}", fault.kind())
+        }
         SshError::ChannelRefused { host, .. } => {
             format!("host {host} refused to open a channel")
         }
@@ -286,6 +289,8 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::JumpRefused { .. }
+        | SshError::ForwardRefused { .. }
+        | SshError::LocalPort { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }

@@ -13,6 +13,7 @@ mod clock;
 mod collect;
 mod error;
 mod follow;
+mod forward;
 mod kill;
 mod link;
 mod local_files;
@@ -32,6 +33,7 @@ mod watch;
 
 pub use client::{Client, ClientOptions};
 pub use error::{Failure, HandoffError};
+pub use forward::{ForwardNews, Forwarding};
 pub use kill::{KillBuilder, KillEnding, Killed};
 pub use outcome::{Ending, Outcome, Trip};
 pub use report::{Finding, Report, Status};
