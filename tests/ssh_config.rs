@@ -205,6 +205,7 @@ impl Bench {
             configured("identitiesonly"),
             configured("hashknownhosts"),
             configured("stricthostkeychecking"),
+            configured("requiredrsasize"),
             configured("connecttimeout"),
             configured("connectionattempts"),
             configured("serveraliveinterval"),
@@ -218,6 +219,9 @@ impl Bench {
             "ciphers",
             "hostkeyalgorithms",
             "pubkeyacceptedalgorithms",
+            "kexalgorithms",
+            "macs",
+            "casignaturealgorithms",
         ] {
             facts.insert(keyword, printed.all(keyword));
         }
@@ -369,6 +373,19 @@ impl Bench {
             ("identityagent", agent),
             ("methods", methods),
             (
+                "kexalgorithms",
+                self.assembled("kexalgorithms", &settings.kex_algorithms),
+            ),
+            ("macs", self.assembled("macs", &settings.macs)),
+            (
+                "casignaturealgorithms",
+                self.assembled("casignaturealgorithms", &settings.ca_signature_algorithms),
+            ),
+            (
+                "requiredrsasize",
+                number(settings.required_rsa_size.map(u64::from), 1024),
+            ),
+            (
                 "connecttimeout",
                 number(settings.connect_timeout.map(|time| time.as_secs()), 0),
             ),
@@ -509,6 +526,8 @@ const BY_HAND: &[&str] = &[
     "Ciphers aes256-ctr,aes128-ctr\nHostKeyAlgorithms ssh-ed25519\nPubkeyAcceptedAlgorithms rsa-sha2-512\n",
     "Ciphers ^aes256-ctr\nHostKeyAlgorithms +ssh-rsa\nPubkeyAcceptedKeyTypes ^ssh-ed25519\n",
     "Ciphers -chacha*,aes128-ctr\nHostKeyAlgorithms -ecdsa*\nPubkeyAcceptedAlgorithms -rsa*,sk-ssh*\n",
+    "KexAlgorithms ^curve25519-sha256\nMACs -umac*,hmac-sha1\nCASignatureAlgorithms ssh-ed25519\nRequiredRSASize 2048\n",
+    "KexAlgorithms -diffie*\nMACs hmac-sha2-256\nCASignatureAlgorithms -rsa*\nRequiredRSASize 4096\n",
     "ConnectTimeout 1h2m3s\nServerAliveInterval 1M30\nServerAliveCountMax 7\nConnectionAttempts 4\n",
     "ConnectTimeout none\nConnectTimeout 9\nServerAliveInterval none\nServerAliveInterval 2\n",
     "ConnectTimeout 0\nConnectTimeout 9\nServerAliveInterval 0\nServerAliveInterval 2\nServerAliveCountMax 0\n",
