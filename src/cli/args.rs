@@ -39,6 +39,13 @@ Examples:
 
 A host that is not reached changes nothing; the exit code says that there was one.";
 
+const PRUNE_HELP: &str = "\
+Examples:
+  handover prune --dry-run         what would be removed
+  handover prune --older-than 12h  what ended more than twelve hours ago
+
+A result that was not collected stays without --force.";
+
 /// In which form a verb answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -76,6 +83,9 @@ pub(crate) enum Command {
     /// Find out what became of unfinished jobs, and close those that were never launched.
     #[command(after_help = SYNC_HELP)]
     Sync(SyncArgs),
+    /// Remove what ended jobs have left, here and on their hosts.
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
     /// List the configured hosts.
     Hosts(HostsArgs),
     /// Look at a host's key, and trust it after a yes.
@@ -237,6 +247,12 @@ pub(crate) struct JobsArgs {
     /// Only this session's.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// Only this host's.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Look on the host (without --host on all) for jobs that this machine has no record of, and make records of them.
+    #[arg(long, conflicts_with_all = ["all", "session"])]
+    pub(crate) discover: bool,
     /// Print one JSON array, newest first.
     #[arg(long)]
     pub(crate) json: bool,
@@ -263,6 +279,22 @@ pub(crate) struct SyncArgs {
     /// Only these hosts; without one, all that have an unfinished job.
     #[arg(value_name = "HOST")]
     pub(crate) hosts: Vec<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only jobs that ended longer ago than this ('12h', '7d').
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
+    pub(crate) older_than: Duration,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove results that were not collected, too.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

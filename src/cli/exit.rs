@@ -487,7 +487,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
         }
         StoreError::Damaged { .. } => Some(
-            "put the store's file aside and a new one is made; what was sent goes on and stays on its hosts",
+            "the next command sets it aside and makes a new one; 'handover jobs --discover' finds the jobs on their hosts again",
         ),
         StoreError::Create { .. } | StoreError::Database { .. } => {
             Some("is the disk full, or the state directory not writable?")

@@ -69,6 +69,7 @@ pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use identity::KeyFileError;
+pub(crate) use identity::exposed_key_files;
 pub use options::{
     AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
     Prompt, Question, RekeyLimit, UnknownHostKey,
