@@ -32,6 +32,7 @@ impl Home {
             .env("USERPROFILE", self.directory.path())
             .env("HANDOVER_CONFIG_DIR", self.path("config"))
             .env("HANDOVER_STATE_DIR", self.path("state"))
+            .env("HANDOVER_SSH_CONFIG", "none")
             .env_remove("OPENCODE_CONFIG_DIR")
             .env_remove("XDG_CONFIG_HOME");
         command.output().context("run handover")

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::handoff::{Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::ssh::SshError;
 
@@ -154,6 +154,24 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                 "name one with --session, or go to the directory that it belongs to ('opencode session list')",
             ),
         ),
+        HandoffError::NoSessionYet { .. } => entry(
+            "no_session_yet",
+            JOB_FAILED,
+            Some("'handover logs' shows what the agent says"),
+        ),
+        HandoffError::InboxClosed { job, host } => Described {
+            kind: "inbox_closed",
+            code: CONFLICT,
+            hint: Some(format!(
+                "collect what there is ('handover collect {job}'), then hand the session over again \
+                 ('handover send {host}') or start a new one ('handover run {host}')"
+            )),
+        },
+        HandoffError::NotOwnJob { .. } => entry(
+            "not_own_job",
+            CONFLICT,
+            Some("the user can do it: 'handover kill JOB'"),
+        ),
         HandoffError::SameMachine { .. } => entry(
             "same_machine",
             NOT_READY,
@@ -219,6 +237,25 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             JOB_FAILED,
             Some("what the agent had done is in its database on the host"),
         ),
+        HandoffError::TooManyJobs { host, .. } => Described {
+            kind: "too_many_jobs",
+            code: CONFLICT,
+            hint: Some(format!(
+                "wait for one to end, or set max_jobs of host {host}; 'handover jobs --host {host} --discover' lists them"
+            )),
+        },
+        HandoffError::SentElsewhere { .. } => entry(
+            "sent_elsewhere",
+            CONFLICT,
+            Some(
+                "collect it on the machine that sent it; --merge takes all of its messages that are not here",
+            ),
+        ),
+        HandoffError::NotEnded { job, .. } => Described {
+            kind: "not_ended",
+            code: DETACHED,
+            hint: Some(format!("look again: handover kill {job}")),
+        },
         HandoffError::NothingNew { .. } => entry(
             "nothing_new",
             JOB_FAILED,
@@ -267,12 +304,14 @@ fn hosts(error: &HostsError) -> Described {
         HostsError::UnknownHost { .. } => "unknown_host",
         HostsError::NotYet { .. } => "not_yet",
         HostsError::Parse { .. } | HostsError::Read { .. } => "hosts_file",
+        HostsError::SshConfig(_) => "ssh_config",
         _ => "configuration",
     };
     let hint = match error {
         HostsError::UnknownHost { .. } => {
-            Some("'handover hosts' lists what is configured".to_owned())
+            Some("'handover hosts --all' lists what is configured".to_owned())
         }
+        HostsError::SshConfig(error) => ssh_config_hint(error),
         _ => None,
     };
     Described {
@@ -282,9 +321,31 @@ fn hosts(error: &HostsError) -> Described {
     }
 }
 
+fn ssh_config_hint(error: &SshConfigError) -> Option<String> {
+    let hint = match error {
+        SshConfigError::Permissions { .. } => {
+            "make it yours, and take the right to write it from all others (chmod go-w)"
+        }
+        SshConfigError::Undecided { .. } => {
+            "no command is run to find out: exclude the host from that Match ('Match !originalhost NAME exec ...')"
+        }
+        SshConfigError::Unsupported { .. } => {
+            "HANDOVER_SSH_CONFIG names another file for handover alone, or 'none'"
+        }
+        SshConfigError::UnknownKeyword { .. } => {
+            "an IgnoreUnknown line in front of it makes ssh and handover pass over it"
+        }
+        SshConfigError::JumpLoop { .. } => {
+            "set 'ProxyJump none' for the host that the way begins with, in front of what is for all"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 fn ssh(error: &SshError) -> Described {
     let entry = |kind, code, hint: Option<String>| Described { kind, code, hint };
-    match error {
+    match error.unshared() {
         SshError::HostKeyUnknown { host, .. } => entry(
             "host_key_unknown",
             HOST_KEY,
@@ -358,6 +419,11 @@ fn ssh(error: &SshError) -> Described {
             "refused",
             UNREACHABLE,
             Some("is sshd running there, on that port?".to_owned()),
+        ),
+        SshError::JumpRefused { host, .. } => entry(
+            "jump_refused",
+            UNREACHABLE,
+            Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
         ),
         SshError::TimedOut { .. } => entry(
             "timed_out",

@@ -9,13 +9,16 @@ mod demo;
 mod exit;
 mod hosts;
 mod jobs;
+mod kill;
 mod logging;
 mod man;
 mod model;
 mod plugin;
 mod prompt;
 mod render;
+mod run;
 mod send;
+mod sync;
 mod text;
 mod trip;
 mod trust;
@@ -156,10 +159,13 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
-    match &cli.command {
+    let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
+        Command::Kill(args) => kill::run(&client, args).await,
+        Command::Sync(args) => sync::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
@@ -167,7 +173,9 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         | Command::Plugin(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(HandoffError::Aborted.into()),
-    }
+    };
+    client.close().await;
+    done
 }
 
 /// Reads a value that clap took as text.
@@ -183,8 +191,11 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Kill(args) => return Form::of(args.json, args.for_model),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
+        Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

@@ -13,7 +13,7 @@ use super::exit::{self, ErrorDocument};
 use crate::agent::AgentError;
 use crate::events::{AgentEvent, Event};
 use crate::handoff::{Client, Failure, HandoffError};
-use crate::hosts::HostsError;
+use crate::hosts::{HostsError, SshConfigError};
 use crate::job::StoreError;
 use crate::session::DocumentError;
 use crate::ssh::SshError;
@@ -82,6 +82,7 @@ fn agent_event(event: &AgentEvent) -> Option<AgentEvent> {
             tool: tool.clone(),
             status: status.clone(),
             title: String::new(),
+            fingerprint: 0,
         }),
         // A provider's error names the address that was asked.
         AgentEvent::Error { .. } => Some(AgentEvent::Error {
@@ -107,11 +108,13 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
-        HandoffError::Ssh(SshError::HostKeyChanged { .. }) => Some(
-            "somebody may be in between: the user must look at this, with 'handover trust'"
-                .to_owned(),
-        ),
-        HandoffError::Ssh(SshError::KeyEncrypted { .. }) => {
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
+            Some(
+                "somebody may be in between: the user must look at this, with 'handover trust'"
+                    .to_owned(),
+            )
+        }
+        HandoffError::Ssh(error) if matches!(error.unshared(), SshError::KeyEncrypted { .. }) => {
             Some("the user loads the key into ssh-agent with 'ssh-add'".to_owned())
         }
         _ => exit::describe(error).hint,
@@ -155,17 +158,23 @@ fn words(error: &HandoffError) -> String {
             "host {host} was not reached again within {} s",
             after.as_secs()
         ),
+        HandoffError::SentElsewhere { job, .. } => format!("job {job} was sent by another machine"),
         HandoffError::FingerprintMismatch { host, .. } => {
             format!("the host key of {host} is not the one that was demanded")
         }
         // Their own words hold names, ids and counts alone.
-        HandoffError::SameMachine { .. }
+        HandoffError::NoSessionYet { .. }
+        | HandoffError::InboxClosed { .. }
+        | HandoffError::NotOwnJob { .. }
+        | HandoffError::SameMachine { .. }
         | HandoffError::WrongSession { .. }
         | HandoffError::DiskFull { .. }
         | HandoffError::Clock { .. }
         | HandoffError::ClosedBeforeLaunch { .. }
         | HandoffError::NeverStarted { .. }
         | HandoffError::Vanished { .. }
+        | HandoffError::NotEnded { .. }
+        | HandoffError::TooManyJobs { .. }
         | HandoffError::NothingNew { .. }
         | HandoffError::ResultMismatch { .. }
         | HandoffError::Diverged { .. }
@@ -192,11 +201,42 @@ fn hosts(error: &HostsError) -> String {
         HostsError::InvalidValue { host, key, .. } => {
             format!("the hosts file has an invalid {key} for host {host}")
         }
+        HostsError::SshConfig(error) => ssh_config(error),
         // Names alone, and the one that the caller gave.
         HostsError::UnknownHost { .. }
         | HostsError::NotYet { .. }
         | HostsError::NoHome
         | HostsError::NoWorkingDirectory(_) => error.to_string(),
+    }
+}
+
+fn ssh_config(error: &SshConfigError) -> String {
+    match error {
+        SshConfigError::Syntax { .. }
+        | SshConfigError::Permissions { .. }
+        | SshConfigError::Includes { .. }
+        | SshConfigError::List { .. } => {
+            "the user's ssh_config cannot be used; 'handover hosts' tells the user where and why"
+                .to_owned()
+        }
+        SshConfigError::Value { host, keyword, .. } => {
+            format!("the user's ssh_config has a {keyword} for host {host} that cannot be used")
+        }
+        SshConfigError::Unsupported { host, keyword, .. } => {
+            format!("the user's ssh_config has {keyword} for host {host}, which is not supported")
+        }
+        SshConfigError::Undecided { host, .. } => {
+            format!("the user's ssh_config has a Match for host {host} that is not evaluated")
+        }
+        SshConfigError::UnknownKeyword { host, .. } => {
+            format!("the user's ssh_config has an unknown keyword for host {host}")
+        }
+        SshConfigError::JumpLoop { host, .. } => {
+            format!("the user's ssh_config leads to host {host} in a circle")
+        }
+        SshConfigError::LocalUser { host, .. } => {
+            format!("the name of the local user, which host {host} depends on, is not known")
+        }
     }
 }
 
@@ -236,12 +276,14 @@ fn ssh(error: &SshError) -> String {
         }
         SshError::Remote { host, .. } => format!("host {host} reported a failure of a file"),
         SshError::Local { .. } => "a file on this machine cannot be used".to_owned(),
+        SshError::Shared(error) => ssh(error),
         // Their own words hold the name and a constant alone; the cause is not told.
         SshError::Resolve { .. }
         | SshError::Refused { .. }
         | SshError::Unreachable { .. }
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
+        | SshError::JumpRefused { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }

@@ -69,9 +69,66 @@ numbered!(HostsError, hosts_number:
     HostsError::Parse { .. } => 0, HostsError::UnknownKey { .. } => 1, HostsError::InvalidName { .. } => 2,
     HostsError::InvalidAddress { .. } => 3, HostsError::InvalidValue { .. } => 4, HostsError::Read { .. } => 5,
     HostsError::TooLarge { .. } => 6, HostsError::UnknownHost { .. } => 7, HostsError::NotYet { .. } => 8,
-    HostsError::NoHome => 9, HostsError::NoWorkingDirectory(_) => 10,
+    HostsError::NoHome => 9, HostsError::NoWorkingDirectory(_) => 10, HostsError::SshConfig(_) => 11,
 );
-const HOSTS: usize = 11;
+const HOSTS: usize = 12;
+
+numbered!(SshConfigError, ssh_config_number:
+    SshConfigError::Syntax { .. } => 0, SshConfigError::Permissions { .. } => 1, SshConfigError::Includes { .. } => 2,
+    SshConfigError::List { .. } => 3, SshConfigError::Value { .. } => 4, SshConfigError::Unsupported { .. } => 5,
+    SshConfigError::Undecided { .. } => 6, SshConfigError::UnknownKeyword { .. } => 7,
+    SshConfigError::JumpLoop { .. } => 8, SshConfigError::LocalUser { .. } => 9,
+);
+const SSH_CONFIG: usize = 10;
+
+fn ssh_config_samples() -> Vec<SshConfigError> {
+    vec![
+        SshConfigError::Syntax {
+            at: at(),
+            source: crate::hosts::SyntaxProblem::Quote,
+        },
+        SshConfigError::Permissions { path: path() },
+        SshConfigError::Includes {
+            at: at(),
+            what: "included files",
+            limit: 1,
+        },
+        SshConfigError::List {
+            at: at(),
+            source: source(),
+        },
+        SshConfigError::Value {
+            host: host(),
+            keyword: "Port",
+            at: at(),
+            source: crate::hosts::InvalidSshValue::Variable { name: text() },
+        },
+        SshConfigError::Unsupported {
+            host: host(),
+            keyword: "ProxyCommand",
+            at: at(),
+            reason: "a constant",
+        },
+        SshConfigError::Undecided {
+            host: host(),
+            criterion: text(),
+            at: at(),
+        },
+        SshConfigError::UnknownKeyword {
+            host: host(),
+            keyword: text(),
+            at: at(),
+        },
+        SshConfigError::JumpLoop {
+            host: host(),
+            at: at(),
+        },
+        SshConfigError::LocalUser {
+            host: host(),
+            at: at(),
+        },
+    ]
+}
 
 fn hosts_samples() -> Vec<HostsError> {
     let unknown: HostName = host();
@@ -115,6 +172,7 @@ fn hosts_samples() -> Vec<HostsError> {
         HostsError::NotYet { host: host() },
         HostsError::NoHome,
         HostsError::NoWorkingDirectory(source()),
+        HostsError::SshConfig(SshConfigError::Permissions { path: path() }),
     ]
 }
 
@@ -128,9 +186,9 @@ numbered!(SshError, ssh_number:
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
-    SshError::UserCertificate { .. } => 26,
+    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
 );
-const SSH: usize = 27;
+const SSH: usize = 29;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -155,6 +213,16 @@ fn ssh_samples() -> Vec<SshError> {
         SshError::Handshake {
             host: host(),
             source: lost(),
+        },
+        SshError::Shared(std::sync::Arc::new(SshError::KeyEncrypted {
+            host: host(),
+            path: path(),
+        })),
+        SshError::JumpRefused {
+            host: host(),
+            next: host(),
+            unreachable: true,
+            reason: "ConnectFailed".to_owned(),
         },
         SshError::HostKeyUnknown {
             host: host(),
@@ -440,8 +508,11 @@ numbered!(HandoffError, handoff_number:
     HandoffError::NotVerified { .. } => 25, HandoffError::AlreadyCollected { .. } => 26, HandoffError::CalledOff => 27,
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
     HandoffError::JobBusy { .. } => 31,
+    HandoffError::NotEnded { .. } => 32, HandoffError::TooManyJobs { .. } => 33,
+    HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
+    HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
 );
-const HANDOFF: usize = 32;
+const HANDOFF: usize = 38;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -459,6 +530,12 @@ fn handoff_samples() -> Vec<HandoffError> {
             source: source(),
         },
         HandoffError::NoSession { directory: path() },
+        HandoffError::NoSessionYet { job: job.clone() },
+        HandoffError::InboxClosed {
+            job: job.clone(),
+            host: host(),
+        },
+        HandoffError::NotOwnJob { job: job.clone() },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),
@@ -512,6 +589,19 @@ fn handoff_samples() -> Vec<HandoffError> {
             state: State::Failed,
             reason: "the host was restarted",
         },
+        HandoffError::NotEnded {
+            job: JobId::generate(),
+            host: host(),
+        },
+        HandoffError::TooManyJobs {
+            host: host(),
+            count: 8,
+            limit: 8,
+        },
+        HandoffError::SentElsewhere {
+            job: JobId::generate(),
+            sender: text(),
+        },
         HandoffError::NothingNew {
             host: host(),
             tail: text(),
@@ -545,6 +635,8 @@ fn handoff_samples() -> Vec<HandoffError> {
         HandoffError::Aborted,
     ];
     samples.extend(hosts_samples().into_iter().map(HandoffError::Hosts));
+    let ssh_config = ssh_config_samples().into_iter();
+    samples.extend(ssh_config.map(|error| HandoffError::Hosts(error.into())));
     samples.extend(ssh_samples().into_iter().map(HandoffError::Ssh));
     samples.extend(agent_samples().into_iter().map(HandoffError::Agent));
     samples.extend(document_samples().into_iter().map(HandoffError::Document));
@@ -560,6 +652,7 @@ fn complete<E>(samples: &[E], number: impl Fn(&E) -> usize, count: usize) {
 #[test]
 fn there_is_a_sample_of_every_error() {
     complete(&hosts_samples(), hosts_number, HOSTS);
+    complete(&ssh_config_samples(), ssh_config_number, SSH_CONFIG);
     complete(&ssh_samples(), ssh_number, SSH);
     complete(&agent_samples(), agent_number, AGENT);
     complete(&document_samples(), document_number, DOCUMENT);
@@ -610,7 +703,7 @@ fn no_event_tells_a_model_anything_private() {
         Event::Job {
             job: "j1".to_owned(),
             host: "gpu-box".to_owned(),
-            session: session().to_string(),
+            session: Some(session().to_string()),
         },
         Event::Step {
             step: crate::events::Step::Connect,
@@ -629,6 +722,7 @@ fn no_event_tells_a_model_anything_private() {
                 tool: "read".to_owned(),
                 status: "completed".to_owned(),
                 title: text(),
+                fingerprint: 1,
             },
         },
         Event::Agent {

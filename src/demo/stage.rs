@@ -170,6 +170,8 @@ impl Here {
             config_dir: config,
             state_dir: state,
             opencode_config_dirs: Vec::new(),
+            ssh_config: None,
+            system_ssh_config: None,
             project_dir: project.clone(),
         };
         Ok(Self {

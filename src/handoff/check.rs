@@ -1,9 +1,8 @@
 //! The doctor: whether a host is ready, and what to do where it is not.
 
-use super::client::target;
 use super::report::{
-    Report, connection_failed, opencode_there, probe_failed, shell, state_directory, stopped,
-    the_clock, told, work_directory,
+    Report, configuration, configuration_failed, connection_failed, opencode_there, probe_failed,
+    shell, state_directory, stopped, the_clock, told, work_directory,
 };
 use super::{Client, HandoffError, clock, remote};
 use crate::agent::{LocalIdentity, Probe, ProbeFor, ProbeRequest, names};
@@ -36,7 +35,14 @@ async fn examine(
     model: Option<&ModelId>,
     report: &mut Report,
 ) -> Result<(), HandoffError> {
-    let target = target(host)?;
+    let target = match client.target(host) {
+        Ok(target) => target,
+        Err(error) => {
+            configuration_failed(report, &error);
+            return Err(error);
+        }
+    };
+    configuration(report, &client.resolve(host)?);
     let connection = match Connection::open(&target, client.connect_options()).await {
         Ok(connection) => connection,
         Err(error) => {

@@ -1,15 +1,19 @@
 //! This machine's side of every handoff.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::bring_back::{blocking, open};
-use super::{CollectBuilder, HandoffBuilder, HandoffError, local_files};
+use super::{
+    CollectBuilder, HandoffBuilder, HandoffError, KillBuilder, SpawnBuilder, SyncReport,
+    local_files, sync,
+};
 use crate::agent::LocalAgent;
-use crate::hosts::{Host, Hosts, Places};
+use crate::hosts::{Host, HostName, Hosts, LocalMachine, Places, ResolvedHost};
 use crate::job::{JobRecord, Store};
 use crate::session::{Limits, SessionId, inspect};
-use crate::ssh::{ConnectOptions, Target};
+use crate::ssh::{ConnectOptions, Pool, Target};
 
 /// SSH's port (RFC 4253, section 4.2).
 const SSH_PORT: u16 = 22;
@@ -25,8 +29,10 @@ struct Inner {
     places: Places,
     hosts: Hosts,
     store: Store,
-    connect: ConnectOptions,
+    pool: Pool,
     opencode: Option<PathBuf>,
+    /// The notes about the ssh_config that have been logged.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// What a [`Client`] is opened with.
@@ -75,8 +81,9 @@ impl Client {
                 places: options.places,
                 hosts,
                 store,
-                connect: options.connect,
+                pool: Pool::new(options.connect),
                 opencode: options.opencode,
+                told: Mutex::default(),
             }),
         })
     }
@@ -108,9 +115,38 @@ impl Client {
         ))
     }
 
+    /// Begins a job that makes a fresh session on a host; `prompt` is what its agent is told.
+    ///
+    /// # Errors
+    /// As [`Client::handoff`].
+    pub fn spawn(
+        &self,
+        host: &str,
+        prompt: impl Into<String>,
+    ) -> Result<SpawnBuilder, HandoffError> {
+        Ok(SpawnBuilder::new(self.handoff(host)?, prompt.into()))
+    }
+
     /// Begins the collection of a job: its id, the beginning of one, or `-` for the newest.
     pub fn collect(&self, job: impl Into<String>) -> CollectBuilder {
         CollectBuilder::new(self.clone(), job.into())
+    }
+
+    /// Begins the end of a job: its id, the beginning of one, or `-` for the newest.
+    pub fn kill(&self, job: impl Into<String>) -> KillBuilder {
+        KillBuilder::new(self.clone(), job.into())
+    }
+
+    /// Reconciles the unfinished jobs of these hosts, or of all where none is named, with what is there: one connection
+    /// a host, hosts side by side. A job that was recorded and never launched is closed; a result stays where it is.
+    ///
+    /// Dropping the future leaves jobs that were not looked at as they were.
+    ///
+    /// # Errors
+    /// [`HandoffError::Store`], or [`HandoffError::Hosts`] for a host that is not configured. What a single host or job
+    /// met is in the report.
+    pub async fn sync(&self, hosts: &[HostName]) -> Result<SyncReport, HandoffError> {
+        sync::sync(self, hosts).await
     }
 
     /// How many messages a session has on this machine.
@@ -126,6 +162,14 @@ impl Client {
         blocking(move || Ok(inspect(open(&file)?, &Limits::default())?.message_ids.len())).await
     }
 
+    /// Closes the connections that are open. What waits on one is told that it was lost.
+    ///
+    /// # Cancel safety
+    /// Safe; goodbyes may then not have been sent.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
     /// Where configuration and state are.
     #[must_use]
     pub fn places(&self) -> &Places {
@@ -138,12 +182,45 @@ impl Client {
         Ok(host.clone())
     }
 
+    /// What the ssh_config says of a host, and what of that has no effect.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] when it cannot be used for this host.
+    pub fn resolve(&self, host: &Host) -> Result<ResolvedHost, HandoffError> {
+        let local = LocalMachine::of(&self.inner.places);
+        Ok(self.inner.hosts.resolve(host, &local)?)
+    }
+
+    /// Where a host is reached, and how. What its ssh_config says without effect is logged, once for each line.
+    ///
+    /// # Errors
+    /// [`HandoffError::Hosts`] and [`HandoffError::LocalUser`].
+    pub(crate) fn target(&self, host: &Host) -> Result<Target, HandoffError> {
+        let resolved = self.resolve(host)?;
+        let jumps = resolved.jumps.iter();
+        for note in jumps.flat_map(|hop| &hop.notes).chain(&resolved.notes) {
+            let mut told = match self.inner.told.lock() {
+                Ok(told) => told,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+            if told.insert(note.to_string()) {
+                tracing::info!(host = %resolved.name, "{note}");
+            }
+        }
+        target(resolved)
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
     }
 
     pub(crate) fn connect_options(&self) -> &ConnectOptions {
-        &self.inner.connect
+        self.inner.pool.options()
+    }
+
+    /// The connections of every handoff of this client: one a host.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
     }
 
     pub(crate) fn local_agent(&self) -> Result<LocalAgent, HandoffError> {
@@ -151,17 +228,24 @@ impl Client {
     }
 }
 
-/// Where a host is reached: its address, and the user of this machine where none is configured.
-pub(crate) fn target(host: &Host) -> Result<Target, HandoffError> {
-    let user = match host.address.user() {
-        Some(user) => user.to_owned(),
+/// A resolved host as the SSH layer takes it: the user of this machine where none is configured, SSH's port where none
+/// is.
+fn target(host: ResolvedHost) -> Result<Target, HandoffError> {
+    let user = match host.user {
+        Some(user) => user,
         None => whoami::username().map_err(|source| HandoffError::LocalUser {
             host: host.name.clone(),
             source,
         })?,
     };
-    let port = host.address.port().unwrap_or(SSH_PORT);
-    let mut target = Target::new(host.name.clone(), host.address.host(), port, &user);
-    target.identity_files.extend(host.identity_file.clone());
+    let port = host.port.unwrap_or(SSH_PORT);
+    let mut target = Target::new(host.name, &host.host, port, &user);
+    target.identity_files = host.identity_files;
+    target.settings = host.settings;
+    target.jumps = host
+        .jumps
+        .into_iter()
+        .map(self::target)
+        .collect::<Result<_, _>>()?;
     Ok(target)
 }

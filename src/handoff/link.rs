@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::OnceCell;
 
-use super::HandoffError;
 use super::remote::WaitingShell;
 use super::running::Reporter;
+use super::{Client, HandoffError};
 use crate::events::{Event, Step};
-use crate::ssh::{ConnectOptions, Connection, Files, SshError, Target};
+use crate::hosts::Host;
+use crate::job::JobRecord;
+use crate::ssh::{Connection, Files, Pool, SshError, Target};
 
-/// Attempts at the very first connection when the server turns it away for the moment (`MaxStartups`).
+/// Attempts at the very first connection when the host is not reached.
 const FIRST_ATTEMPTS: usize = 4;
 
 /// Deadlines that may pass within [`TIMEOUT_WINDOW`] before one is an error.
@@ -92,7 +94,7 @@ impl Live {
 /// to try again. The work must therefore be safe to repeat.
 pub(crate) struct Link {
     target: Target,
-    options: ConnectOptions,
+    pool: Pool,
     reporter: Reporter,
     live: Option<Live>,
     was_connected: bool,
@@ -107,10 +109,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(target: Target, options: ConnectOptions, reporter: Reporter) -> Self {
+    pub(crate) fn new(target: Target, pool: Pool, reporter: Reporter) -> Self {
         Self {
             target,
-            options,
+            pool,
             reporter,
             live: None,
             was_connected: false,
@@ -119,6 +121,25 @@ impl Link {
             launched: false,
             timeouts: (0, Instant::now()),
         }
+    }
+
+    /// The link to the host of a job that has been recorded before.
+    pub(crate) fn to_job(
+        client: &Client,
+        host: &Host,
+        record: &JobRecord,
+        reporter: Reporter,
+    ) -> Result<Self, HandoffError> {
+        let mut link = Self::new(client.target(host)?, client.pool().clone(), reporter);
+        if record
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.files_by_exec)
+        {
+            link.use_exec_files();
+        }
+        link.launched = true;
+        Ok(link)
     }
 
     /// The host as it is reached now; dials when there is no connection.
@@ -160,7 +181,8 @@ impl Link {
         }
         tracing::info!(cause = %error, "the connection was lost");
         if let Some(live) = self.live.take() {
-            live.connection.close().await;
+            // Others may still get on with it; nobody gets it anew.
+            self.pool.retire(&live.connection);
         }
         Ok(())
     }
@@ -194,10 +216,9 @@ impl Link {
             .filter(|live| !live.connection.is_closed())
     }
 
-    pub(crate) async fn close(&mut self) {
-        if let Some(live) = self.live.take() {
-            live.connection.close().await;
-        }
+    /// Lets go of the connection, which the pool closes when nobody else comes for it.
+    pub(crate) fn close(&mut self) {
+        self.live = None;
     }
 
     async fn first_dial(&self) -> Result<Connection, HandoffError> {
@@ -206,12 +227,18 @@ impl Link {
             .await;
         let mut delays = backoff().take(FIRST_ATTEMPTS - 1);
         loop {
-            match Connection::open(&self.target, &self.options).await {
+            match self.pool.connect(&self.target).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) if error.is_retryable_dial() => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return Err(error.into()),
-                },
+                // One that turned callers away was asked again already.
+                Err(error)
+                    if error.is_retryable_dial()
+                        && !matches!(error.unshared(), SshError::Handshake { .. }) =>
+                {
+                    match delays.next() {
+                        Some(delay) => tokio::time::sleep(delay).await,
+                        None => return Err(error.into()),
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -221,7 +248,7 @@ impl Link {
         let since = Instant::now();
         let mut attempt = 0;
         for delay in backoff() {
-            match Connection::open(&self.target, &self.options).await {
+            match self.pool.connect(&self.target).await {
                 Ok(connection) => {
                     self.reporter.tell(Event::Reconnected).await;
                     return Ok(connection);
@@ -262,7 +289,7 @@ fn is_passing(error: &SshError) -> bool {
     error.is_retryable_dial()
         || error.is_connection_loss()
         || matches!(
-            error,
+            error.unshared(),
             SshError::Resolve { .. } | SshError::Refused { .. } | SshError::TimedOut { .. }
         )
 }

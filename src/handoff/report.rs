@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{HandoffError, clock, remote};
 use crate::agent::{Mode, Probe, WorkDirectory};
-use crate::hosts::HostName;
+use crate::hosts::{HostName, ResolvedHost, SshConfigEffect};
 use crate::ssh::{RemotePath, SshError};
 
 /// Free space below which a host is warned about, in KiB.
@@ -111,6 +111,52 @@ pub(crate) fn stopped(report: &mut Report, error: &HandoffError) {
         format!("it ended early: {}", told(error)),
         "check the host again; where it ends at the same place, the reason is the thing to mend",
     );
+}
+
+pub(crate) fn configuration_failed(report: &mut Report, error: &HandoffError) {
+    report.fail(
+        "ssh_config",
+        told(error),
+        "change that line, or exclude the host from it; HANDOVER_SSH_CONFIG names another file for handover alone",
+    );
+}
+
+/// What the ssh_config says of the host and its way, and what of that has no effect. Nothing is reported where it says
+/// nothing without effect.
+pub(crate) fn configuration(report: &mut Report, host: &ResolvedHost) {
+    let all = || {
+        host.jumps
+            .iter()
+            .flat_map(|hop| &hop.notes)
+            .chain(&host.notes)
+    };
+    let list = |effect| {
+        let some = all().filter(|note| note.effect == effect);
+        let mut lines: Vec<String> = some
+            .map(|note| {
+                format!(
+                    "{} ({}:{})",
+                    note.keyword,
+                    note.at.path.display(),
+                    note.at.line
+                )
+            })
+            .collect();
+        lines.dedup();
+        lines.join(", ")
+    };
+    let asks = list(SshConfigEffect::Asks);
+    if !asks.is_empty() {
+        report.warn(
+            "ssh_config",
+            format!("{asks} is off, which counts as 'ask': a host key that is not on record is refused or asked about"),
+            &format!("look at the key once: handover trust {}", report.host.clone()),
+        );
+    }
+    let ignored = list(SshConfigEffect::Ignored);
+    if !ignored.is_empty() {
+        report.ok("ssh_config", format!("without effect: {ignored}"));
+    }
 }
 
 pub(crate) fn probe_failed(report: &mut Report, error: &HandoffError) {

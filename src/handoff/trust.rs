@@ -1,6 +1,5 @@
 //! Trusting a host's key: look at it, and write it down when somebody said yes.
 
-use super::client::target;
 use super::{Client, HandoffError};
 use crate::hosts::HostName;
 use crate::ssh::{KnownHosts, SshError, Target, Verdict, scan_host_key};
@@ -37,7 +36,7 @@ impl Client {
     /// [`HandoffError::Hosts`] when there is no such host, [`HandoffError::Ssh`] when it cannot be reached or
     /// when its key is changed or revoked.
     pub async fn host_key(&self, host: &str) -> Result<HostKey, HandoffError> {
-        let target = target(&self.host(host)?)?;
+        let target = self.target(&self.host(host)?)?;
         let seen = scan_host_key(&target, self.connect_options()).await?;
         let (host, algorithm, fingerprint) =
             (target.name.clone(), seen.algorithm, seen.fingerprint);

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::address::InvalidAddress;
 use super::name::{HostName, InvalidHostName};
+use super::ssh_config::SshConfigError;
 use super::value::InvalidValue;
 
 /// A place in a file.
@@ -120,6 +121,9 @@ pub enum HostsError {
         /// The bound in bytes.
         limit: u64,
     },
+    /// The ssh_config, or what it says of the host.
+    #[error(transparent)]
+    SshConfig(#[from] SshConfigError),
     /// No host has this name.
     #[error("there is no host {name:?}; {}", list(known))]
     UnknownHost {

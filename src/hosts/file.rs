@@ -2,7 +2,7 @@
 //!
 //! The main type is [`Text`]: a file's text without its byte order mark, and where in it an offset is.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -102,6 +102,15 @@ pub(super) fn paths_as_text<S: serde::Serializer>(
 /// [`HostsError::Read`] when it is there and cannot be read, [`HostsError::TooLarge`] when it is
 /// larger than [`MAX_BYTES`].
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, HostsError> {
+    Ok(read_with_metadata(path)?.map(|(bytes, _)| bytes))
+}
+
+/// Reads a file as [`read`] does, and what the system says of that very file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(super) fn read_with_metadata(path: &Path) -> Result<Option<(Vec<u8>, Metadata)>, HostsError> {
     let failed = |source| HostsError::Read {
         path: path.to_owned(),
         source,
@@ -119,6 +128,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, HostsError> {
         }
         Err(error) => return Err(failed(error)),
     };
+    let metadata = file.metadata().map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -129,7 +139,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, HostsError> {
             limit: MAX_BYTES,
         });
     }
-    Ok(Some(bytes))
+    Ok(Some((bytes, metadata)))
 }
 
 #[cfg(test)]

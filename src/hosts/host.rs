@@ -33,13 +33,17 @@ pub enum Source {
     Inline,
     /// In a file; the position is that of the host's name.
     File(Position),
+    /// In an ssh_config alone; the position is that of the `Host` line.
+    SshConfig(Position),
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inline => formatter.write_str("inline"),
-            Self::File(at) => write!(formatter, "{}:{}", at.path.display(), at.line),
+            Self::File(at) | Self::SshConfig(at) => {
+                write!(formatter, "{}:{}", at.path.display(), at.line)
+            }
         }
     }
 }

@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::definition::{self, Format};
 use super::error::{HostsError, Warning};
 use super::file;
-use super::host::Host;
+use super::host::{Host, Source};
 use super::name::HostName;
 use super::places::Places;
+use super::ssh_config::{LocalMachine, ResolvedHost, SshConfig};
 
 /// The hosts that are configured, and what was found beside them.
 ///
@@ -27,16 +29,21 @@ pub struct Hosts {
     #[serde(serialize_with = "file::paths_as_text")]
     searched: Vec<PathBuf>,
     warnings: Vec<Warning>,
+    #[serde(skip)]
+    ssh_config: Arc<SshConfig>,
+    /// The hosts that the ssh_config alone names, also where a definition has the name.
+    #[serde(skip)]
+    aliases: BTreeMap<HostName, Host>,
 }
 
 impl Hosts {
-    /// Reads every hosts file that there is. No file at all is an empty list.
+    /// Reads every hosts file that there is, and the ssh_config. No file at all is an empty list.
     ///
     /// # Errors
     ///
     /// [`HostsError::Read`] and [`HostsError::TooLarge`] for a file that is there and cannot be read,
-    /// and every variant with a position for one that is not what it should be. One such file fails
-    /// the whole: without it, a name could mean another host.
+    /// and every variant with a position for one that is not what it should be;
+    /// [`HostsError::SshConfig`] for the ssh_config. One such file fails the whole: without it, a name could mean another host.
     pub fn load(places: &Places) -> Result<Self, HostsError> {
         let mut hosts = Self::default();
         for (format, path) in hosts_files(places) {
@@ -51,6 +58,18 @@ impl Hosts {
             hosts.searched.push(path);
         }
         hosts.untrusted = project_files(places, &hosts.searched);
+        hosts.ssh_config = Arc::new(SshConfig::load(places)?);
+        for (name, at) in hosts.ssh_config.hosts() {
+            let address = name.as_str().parse();
+            let address = address.map_err(|source| HostsError::InvalidAddress {
+                host: name.clone(),
+                at: at.clone(),
+                source,
+            })?;
+            let mut host = Host::new(name.clone(), address);
+            host.source = Source::SshConfig(at.clone());
+            hosts.aliases.insert(name.clone(), host);
+        }
         Ok(hosts)
     }
 
@@ -75,12 +94,26 @@ impl Hosts {
         }
     }
 
-    /// The host of this name.
+    /// The host of this name: a defined one, else one that the ssh_config names.
     ///
     /// # Errors
     ///
-    /// [`HostsError::UnknownHost`], with the names that there are; also for a text that is no name.
+    /// [`HostsError::UnknownHost`], with the names that are defined; also for a text that is no name.
     pub fn get(&self, name: &str) -> Result<&Host, HostsError> {
+        self.defined(name).or_else(|unknown| {
+            let parsed = name.parse::<HostName>().ok();
+            parsed
+                .and_then(|name| self.aliases.get(&name))
+                .ok_or(unknown)
+        })
+    }
+
+    /// The host of this name, unless the ssh_config alone names it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hosts::get`].
+    pub fn defined(&self, name: &str) -> Result<&Host, HostsError> {
         let parsed = name.parse::<HostName>().ok();
         parsed
             .and_then(|name| self.hosts.get(&name))
@@ -90,18 +123,40 @@ impl Hosts {
             })
     }
 
-    /// The hosts, ordered by name.
+    /// The hosts that only the ssh_config names, ordered by name: those of its `Host` lines without a wildcard. The
+    /// address of each is its name.
+    pub fn in_ssh_config(&self) -> impl Iterator<Item = &Host> {
+        let alone = |host: &&Host| !self.hosts.contains_key(&host.name);
+        self.aliases.values().filter(alone)
+    }
+
+    /// What the ssh_config says of a host; what the host's definition says beats it. Any host is resolved, those of
+    /// [`Hosts::with_inline`] too.
+    ///
+    /// # Errors
+    ///
+    /// [`HostsError::SshConfig`].
+    pub fn resolve(&self, host: &Host, local: &LocalMachine) -> Result<ResolvedHost, HostsError> {
+        let mut resolved = self.ssh_config.resolve(&host.name, &host.address, local)?;
+        if let Some(file) = &host.identity_file {
+            resolved.identity_files = vec![file.clone()];
+            resolved.settings.no_identity_files = false;
+        }
+        Ok(resolved)
+    }
+
+    /// The hosts that are defined, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values()
     }
 
-    /// Whether there is no host.
+    /// Whether no host is defined.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
     }
 
-    /// How many hosts there are.
+    /// How many hosts are defined.
     #[must_use]
     pub fn len(&self) -> usize {
         self.hosts.len()

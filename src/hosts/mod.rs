@@ -11,8 +11,9 @@
 //! ([`Hosts::untrusted`]), never opened: a cloned repository must not be able to send a session
 //! somewhere.
 //!
-//! An [`Address`] may be an alias; this module resolves none. It knows no other module and does no
-//! network I/O.
+//! An [`Address`] may be an alias of OpenSSH's configuration, and a host may stand there alone ([`SshConfig`], whose
+//! page says what is read of it and how); [`Hosts::resolve`] gives a host with all that it says. Nothing here knows
+//! another module or does network I/O.
 
 mod address;
 mod definition;
@@ -24,6 +25,7 @@ mod load;
 mod name;
 mod places;
 mod settings;
+mod ssh_config;
 mod toml;
 mod tree;
 mod value;
@@ -35,6 +37,10 @@ pub use load::Hosts;
 pub use name::{HostName, InvalidHostName};
 pub use places::Places;
 pub use settings::{AlgorithmList, IdentityAgent, ListChange, SshSettings, StrictHostKeyChecking};
+pub use ssh_config::{
+    InvalidSshValue, LocalMachine, ResolvedHost, SshConfig, SshConfigEffect, SshConfigError,
+    SshConfigNote, SyntaxProblem,
+};
 pub use value::{AgentName, HostPath, InvalidValue, ModelId};
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub struct Places {
     /// `OPENCODE_CONFIG_DIR` alone, or `$XDG_CONFIG_HOME/opencode` (`~/.config/opencode`) on every
     /// platform and after it, on macOS and Windows, that plugin's own place.
     pub opencode_config_dirs: Vec<PathBuf>,
+    /// The user's OpenSSH configuration, `~/.ssh/config`, or the file that `HANDOVER_SSH_CONFIG` names in its place
+    /// (`none`: none, and not the system's either). `None`: none is read.
+    pub ssh_config: Option<PathBuf>,
+    /// The system's OpenSSH configuration, `/etc/ssh/ssh_config`, on Windows `%ProgramData%\ssh\ssh_config`. `None`,
+    /// as with `HANDOVER_SSH_CONFIG`: none is read.
+    pub system_ssh_config: Option<PathBuf>,
     /// The working directory, whose own hosts files are not trusted.
     pub project_dir: PathBuf,
 }
@@ -141,11 +147,27 @@ impl Places {
                 directories
             }
         };
+        let (ssh_config, system_ssh_config) = match variable("HANDOVER_SSH_CONFIG") {
+            Some(none) if none == "none" => (None, None),
+            Some(only) => (Some(project_dir.join(only)), None),
+            None => {
+                let system = match platform {
+                    Platform::Windows => directory("ProgramData")
+                        .unwrap_or_else(|| PathBuf::from("C:\\ProgramData"))
+                        .join("ssh")
+                        .join("ssh_config"),
+                    Platform::Xdg | Platform::MacOs => PathBuf::from("/etc/ssh/ssh_config"),
+                };
+                (Some(home.join(".ssh").join("config")), Some(system))
+            }
+        };
         Ok(Self {
             home,
             config_dir,
             state_dir,
             opencode_config_dirs,
+            ssh_config,
+            system_ssh_config,
             project_dir: project_dir.to_owned(),
         })
     }

@@ -5,6 +5,8 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::hosts::HostName;
+
 /// The reason for which a connection died.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +25,15 @@ pub enum LostCause {
     /// Keepalive messages stayed unanswered.
     #[error("the server did not answer keepalive messages")]
     Silent,
+    /// The connection to the jump host, through which this one went, died.
+    #[error("the connection to jump host {host} was lost")]
+    Jump {
+        /// The jump host.
+        host: HostName,
+        /// Why.
+        #[source]
+        source: Box<LostCause>,
+    },
     /// This side closed the connection.
     #[error("the connection was closed here")]
     ClosedHere,

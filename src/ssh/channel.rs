@@ -126,13 +126,28 @@ async fn open_spare(connection: &Connection) -> Result<Option<(Channel<Msg>, Slo
     }
 }
 
-/// Opens one channel in a task of its own: when the caller goes away meanwhile, it is closed as soon as it is there.
+/// Opens one session channel.
 async fn open_once(connection: &Connection) -> Result<Channel<Msg>, russh::Error> {
+    open_with(connection, async |connection: Connection| {
+        connection.inner().handle.channel_open_session().await
+    })
+    .await
+}
+
+/// Opens one channel in a task of its own: when the caller goes away meanwhile, it is closed as soon as it is there.
+///
+/// Only session channels need a slot: servers count those alone (`MaxSessions` in sshd_config(5)).
+pub(super) async fn open_with<F>(
+    connection: &Connection,
+    open: impl FnOnce(Connection) -> F,
+) -> Result<Channel<Msg>, russh::Error>
+where
+    F: Future<Output = Result<Channel<Msg>, russh::Error>> + Send + 'static,
+{
     let (give, take) = tokio::sync::oneshot::channel();
-    let connection = connection.clone();
+    let opening = open(connection.clone());
     tokio::spawn(async move {
-        let opened = connection.inner().handle.channel_open_session().await;
-        if let Err(Ok(unwanted)) = give.send(opened) {
+        if let Err(Ok(unwanted)) = give.send(opening.await) {
             let _ = unwanted.close().await;
         }
     });

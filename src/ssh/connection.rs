@@ -18,7 +18,9 @@ use super::dial;
 use super::error::SshError;
 use super::exec_files::ExecFiles;
 use super::handler::{ClientHandler, Shared};
+use super::jump;
 use super::options::{ConnectOptions, Deadlines};
+use super::pool::Hold;
 use super::sftp::SftpFiles;
 use super::sftp_session::SftpShared;
 use super::target::Target;
@@ -32,6 +34,8 @@ const CAUSE_DELAY: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
+    /// What tells a pool that the connection is in use.
+    _hold: Option<Arc<Hold>>,
 }
 
 pub(super) struct Inner {
@@ -60,13 +64,25 @@ impl Connection {
     /// [`SshError::Resolve`], [`Refused`](SshError::Refused), [`Unreachable`](SshError::Unreachable),
     /// [`TimedOut`](SshError::TimedOut) and [`Handshake`](SshError::Handshake) while dialling; the host key errors;
     /// [`AuthFailed`](SshError::AuthFailed), [`KeyEncrypted`](SshError::KeyEncrypted) and
-    /// [`KeyFile`](SshError::KeyFile); [`Lost`](SshError::Lost) when the server hangs up during authentication.
+    /// [`KeyFile`](SshError::KeyFile); [`Lost`](SshError::Lost) when the server hangs up during authentication;
+    /// [`JumpRefused`](SshError::JumpRefused) when a jump host does not pass the connection on. The host in the error
+    /// is the one at which it failed, which may be a jump host.
     ///
     /// # Cancel safety
     /// Safe: dropping it closes what was opened. A host key that a person has just accepted stays accepted.
     pub async fn open(target: &Target, options: &ConnectOptions) -> Result<Self, SshError> {
-        let shared = Arc::new(Shared::default());
-        let mut handle = dial::dial(target, options, &shared).await?;
+        let via = jump::through(target, options).await?;
+        Self::hop(target, options, via.as_ref()).await
+    }
+
+    /// Connects to one host, from here or from another that it is reached through.
+    pub(super) async fn hop(
+        target: &Target,
+        options: &ConnectOptions,
+        via: Option<&Self>,
+    ) -> Result<Self, SshError> {
+        let options = &options.for_target(target);
+        let (mut handle, shared) = dial::dial(target, options, via).await?;
         auth::authenticate(&mut handle, target, options, &shared).await?;
         tracing::debug!(host = %target.name, "connected");
         Ok(Self {
@@ -78,6 +94,7 @@ impl Connection {
                 slots: Slots::new(options.max_channels.0),
                 yielding: Mutex::default(),
             }),
+            _hold: None,
         })
     }
 
@@ -148,6 +165,20 @@ impl Connection {
     #[must_use]
     pub fn exec_files(&self) -> ExecFiles {
         ExecFiles::new(self.clone())
+    }
+
+    /// The same connection, in whose name a pool is told when its last clone is dropped.
+    pub(super) fn held(&self, hold: Arc<Hold>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _hold: Some(hold),
+        }
+    }
+
+    /// Whether both are clones of one connection.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

@@ -3,33 +3,37 @@
 //! Main function: [`dial`]. Invariant: every wait has a deadline of its own, and no byte of authentication is sent
 //! before the host key was accepted.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use russh::Preferred;
 use russh::client::{Config, Handle};
 use russh::keys::PublicKey;
-use tokio::net::TcpStream;
 
 use super::algorithms;
 use super::cause::LostCause;
+use super::connection::Connection;
 use super::error::SshError;
 use super::handler::{ClientHandler, HandlerError, KeyPolicy, Shared};
 use super::host_key::{
     CertificateVerdict, KeyJudge, KnownHosts, Verdict, algorithm_name, fingerprint,
 };
+use super::jump;
 use super::link::Link;
 use super::options::ConnectOptions;
 use super::target::Target;
 
-/// How long one address is ahead of the next (RFC 8305 section 5 recommends 250 ms).
-const ADDRESS_STAGGER: Duration = Duration::from_millis(250);
-/// The most addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// How often, and how long apart, a server is dialled again that closes the connection before it has shown a key: it
+/// has as many logins under way as it allows (`MaxStartups`). Half a minute at most together.
+const TURNED_AWAY_RETRIES: usize = 12;
+/// See [`TURNED_AWAY_RETRIES`].
+const TURNED_AWAY_DELAY: Duration = Duration::from_millis(100);
+/// See [`TURNED_AWAY_RETRIES`].
+const TURNED_AWAY_MAX_DELAY: Duration = Duration::from_secs(2);
+/// The time between `ConnectionAttempts` (ssh_config(5)).
+const ATTEMPT_DELAY: Duration = Duration::from_secs(1);
 /// The receive window of a channel: a link of 50 ms and 1 Gbit/s stays full.
 const WINDOW: u32 = 8 << 20;
 
@@ -61,8 +65,11 @@ pub async fn scan_host_key(
     options: &ConnectOptions,
 ) -> Result<HostKeyInfo, SshError> {
     let known = KnownHosts::load(&options.host_key_files(target)).await?;
-    let shared = Arc::new(Shared::default());
-    let result = handshake(target, options, &known, &shared, KeyPolicy::Look).await;
+    let via = jump::through(target, options).await?;
+    let shared = Arc::new(Shared::through(via.as_ref()));
+    let options = &options.for_target(target);
+    let look = KeyPolicy::Look;
+    let result = handshake(target, options, via.as_ref(), &known, &shared, look).await;
     match (shared.offered(), result) {
         (Some(offered), _) => {
             let (name, port) = target.host_key_name();
@@ -86,43 +93,90 @@ pub async fn scan_host_key(
     }
 }
 
-/// Connects and exchanges keys.
+/// Connects and exchanges keys, from here or from the last hop; a server that turns callers away for the moment is
+/// asked again.
 pub(super) async fn dial(
     target: &Target,
     options: &ConnectOptions,
-    shared: &Arc<Shared>,
-) -> Result<Handle<ClientHandler>, SshError> {
-    let known = KnownHosts::load(&options.host_key_files(target)).await?;
-    let judge = KeyJudge::new(known.clone(), target, options);
-    handshake(
-        target,
-        options,
-        &known,
-        shared,
-        KeyPolicy::Judge(Box::new(judge)),
-    )
-    .await
+    via: Option<&Connection>,
+) -> Result<(Handle<ClientHandler>, Arc<Shared>), SshError> {
+    let mut retries = Retries::new(target);
+    loop {
+        // Read again each time: while a person was asked, others may have written to them.
+        let known = KnownHosts::load(&options.host_key_files(target)).await?;
+        let judge = KeyJudge::new(known.clone(), target, options);
+        let shared = Arc::new(Shared::through(via));
+        let policy = KeyPolicy::Judge(Box::new(judge));
+        match handshake(target, options, via, &known, &shared, policy).await {
+            Ok(handle) => return Ok((handle, shared)),
+            Err(error) => {
+                let delay = retries.delay(&error, shared.offered().is_some());
+                let Some(delay) = delay else {
+                    return Err(error);
+                };
+                tracing::debug!(host = %target.name, %error, ?delay, "dialling again");
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+}
+
+/// How often dialling is repeated, and when.
+struct Retries {
+    /// `ConnectionAttempts` that are left.
+    attempts: u32,
+    /// The delays after a server has turned a caller away before it showed a key.
+    turned_away: Box<dyn Iterator<Item = Duration> + Send>,
+}
+
+impl Retries {
+    fn new(target: &Target) -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(TURNED_AWAY_DELAY)
+            .with_max_delay(TURNED_AWAY_MAX_DELAY)
+            .with_max_times(TURNED_AWAY_RETRIES)
+            .build();
+        Self {
+            attempts: target
+                .settings
+                .connection_attempts
+                .unwrap_or(1)
+                .saturating_sub(1),
+            turned_away: Box::new(delays),
+        }
+    }
+
+    /// When to dial again after `error`; `None` when that cannot help. Once a key was shown, nothing is repeated: what
+    /// was decided about it stands.
+    fn delay(&mut self, error: &SshError, key_shown: bool) -> Option<Duration> {
+        if key_shown {
+            return None;
+        }
+        match error {
+            SshError::Handshake {
+                source: LostCause::Closed | LostCause::Io(_),
+                ..
+            } => self.turned_away.next(),
+            error if error.is_retryable_dial() && self.attempts > 0 => {
+                self.attempts -= 1;
+                Some(ATTEMPT_DELAY)
+            }
+            _ => None,
+        }
+    }
 }
 
 async fn handshake(
     target: &Target,
     options: &ConnectOptions,
+    via: Option<&Connection>,
     known: &KnownHosts,
     shared: &Arc<Shared>,
     policy: KeyPolicy,
 ) -> Result<Handle<ClientHandler>, SshError> {
     let host = || target.name.clone();
-    let after = options.deadlines.connect;
-    let stream = tokio::time::timeout(after, tcp(target))
-        .await
-        .map_err(|_| SshError::TimedOut {
-            host: host(),
-            what: "the TCP connection",
-            after,
-        })??;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "nodelay was refused");
-    }
+    let stream = jump::reach(target, via, options.deadlines.connect).await?;
     let stall = options
         .keepalive
         .interval
@@ -168,44 +222,6 @@ async fn handshake(
             }
         }
     }
-}
-
-/// Resolves the name and connects to the first address that answers.
-async fn tcp(target: &Target) -> Result<TcpStream, SshError> {
-    let host = || target.name.clone();
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((target.address.as_str(), target.port))
-            .await
-            .map_err(|source| SshError::Resolve {
-                host: host(),
-                source,
-            })?
-            .take(MAX_ADDRESSES)
-            .collect();
-    let mut attempts: FuturesUnordered<_> = (0u32..)
-        .zip(addresses)
-        .map(|(place, address)| async move {
-            tokio::time::sleep(ADDRESS_STAGGER.saturating_mul(place)).await;
-            TcpStream::connect(address).await
-        })
-        .collect();
-    let mut failure = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    while let Some(attempt) = attempts.next().await {
-        match attempt {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(match failure.kind() {
-        std::io::ErrorKind::ConnectionRefused => SshError::Refused {
-            host: host(),
-            source: failure,
-        },
-        _ => SshError::Unreachable {
-            host: host(),
-            source: failure,
-        },
-    })
 }
 
 fn config(options: &ConnectOptions, preferred: Preferred) -> Config {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::{Attempt, describe};
@@ -62,6 +63,18 @@ pub enum SshError {
         /// What failed. A server that is over its connection limit shows as a closed or reset connection.
         #[source]
         source: LostCause,
+    },
+    /// A jump host did not pass the connection on to the next host.
+    #[error("jump host {host} did not pass the connection on to host {next} ({reason})")]
+    JumpRefused {
+        /// The jump host.
+        host: HostName,
+        /// The host that it was to connect to.
+        next: HostName,
+        /// Whether the jump host tried and could not reach it; otherwise it may not, or does not forward at all.
+        unreachable: bool,
+        /// The reason as RFC 4254 section 5.1 names it.
+        reason: String,
     },
     /// No file has a key for this host, and nobody could be asked or the person said no.
     #[error("the host key of {host} is not known ({algorithm} {fingerprint})")]
@@ -270,6 +283,9 @@ pub enum SshError {
         /// The host's own words, at most 500 characters of them.
         message: String,
     },
+    /// The attempt to connect that this caller waited for, together with others, failed: the same error for all.
+    #[error(transparent)]
+    Shared(Arc<SshError>),
     /// A local file cannot be read or written.
     #[error("{} cannot be used", .path.display())]
     Local {
@@ -282,20 +298,33 @@ pub enum SshError {
 }
 
 impl SshError {
+    /// The error itself, also when several callers share it.
+    #[must_use]
+    pub fn unshared(&self) -> &Self {
+        match self {
+            Self::Shared(error) => error.unshared(),
+            error => error,
+        }
+    }
+
     /// Whether the connection is gone, so that the same request can only be made on a new one.
     #[must_use]
     pub fn is_connection_loss(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+        matches!(self.unshared(), Self::Lost { .. })
     }
 
     /// Whether dialling again a little later can help. Never true for host keys and authentication.
     #[must_use]
     pub fn is_retryable_dial(&self) -> bool {
         matches!(
-            self,
+            self.unshared(),
             Self::Refused { .. }
                 | Self::Unreachable { .. }
                 | Self::TimedOut { .. }
+                | Self::JumpRefused {
+                    unreachable: true,
+                    ..
+                }
                 | Self::Handshake {
                     source: LostCause::Closed | LostCause::Io(_) | LostCause::Silent,
                     ..

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
@@ -14,9 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::algorithms::needs_strict_exchange;
 use super::cause::LostCause;
+use super::connection::Connection;
 use super::error::{SshError, bounded};
 use super::host_key::KeyJudge;
+use crate::hosts::HostName;
 
+/// How long a stream that ended through a jump host waits for the end of that host's connection, its likely cause.
+const HOP_CAUSE_DELAY: Duration = Duration::from_millis(250);
 /// How much of the server's banner is kept.
 const BANNER_LIMIT: usize = 8 * 1024;
 
@@ -30,6 +35,8 @@ pub(super) struct Shared {
     cause: Mutex<Option<LostCause>>,
     banner: Mutex<String>,
     offered: Mutex<Option<Offered>>,
+    /// The jump host that the connection goes through.
+    via: Option<(HostName, Arc<Shared>)>,
 }
 
 /// What the server showed.
@@ -42,13 +49,35 @@ pub(super) struct Offered {
 }
 
 impl Shared {
+    /// What a connection has that goes through `via`.
+    pub(super) fn through(via: Option<&Connection>) -> Self {
+        Self {
+            via: via.map(|hop| (hop.host().clone(), hop.inner().shared.clone())),
+            ..Self::default()
+        }
+    }
+
     /// Why the connection ended.
     pub(super) fn cause(&self) -> LostCause {
-        self.cause
+        let own = self
+            .cause
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .unwrap_or(LostCause::Closed)
+            .unwrap_or(LostCause::Closed);
+        match &self.via {
+            // A stream that ended with the hop under it: the hop knows more.
+            Some((host, hop))
+                if matches!(own, LostCause::Closed | LostCause::Io(_))
+                    && hop.closed.is_cancelled() =>
+            {
+                LostCause::Jump {
+                    host: host.clone(),
+                    source: Box::new(hop.cause()),
+                }
+            }
+            _ => own,
+        }
     }
 
     /// Keeps the first reason.
@@ -301,7 +330,11 @@ impl Handler for ClientHandler {
                 });
             }
             DisconnectReason::Error(HandlerError::Ssh(error)) => {
-                self.shared.set_cause(error.into())
+                self.shared.set_cause(error.into());
+                if let Some((_, hop)) = &self.shared.via {
+                    // The channel ends an instant before the hop's own session has said why.
+                    let _ = tokio::time::timeout(HOP_CAUSE_DELAY, hop.closed.cancelled()).await;
+                }
             }
             DisconnectReason::Error(_) => {}
         }

@@ -46,9 +46,11 @@ mod files;
 mod handler;
 mod host_key;
 mod identity;
+mod jump;
 mod link;
 mod options;
 mod path;
+mod pool;
 mod sftp;
 mod sftp_session;
 mod sftp_transfer;
@@ -65,9 +67,10 @@ pub use files::{Files, Progress};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
 pub use identity::KeyFileError;
 pub use options::{
-    AgentSource, Challenge, ConnectOptions, Deadlines, Keepalive, LoginAs, MaxChannels, Prompt,
-    Question, UnknownHostKey,
+    AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
+    Prompt, Question, UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
+pub use pool::Pool;
 pub use sftp::SftpFiles;
 pub use target::Target;

@@ -153,6 +153,18 @@ pub struct ConnectOptions {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// The most channels that are open at the same time on one connection.
     pub max_channels: MaxChannels,
+    /// How long a [`Pool`](super::Pool) keeps a connection that nobody uses.
+    pub idle: IdleTime,
+}
+
+/// How long a connection that nobody uses stays open; zero keeps none. The default is a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleTime(pub Duration);
+
+impl Default for IdleTime {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
 }
 
 /// The system's known_hosts files (ssh_config(5), `GlobalKnownHostsFile`).
@@ -232,6 +244,27 @@ impl ConnectOptions {
         self
     }
 
+    /// These options with the times that a target's own settings name.
+    pub(super) fn for_target(&self, target: &Target) -> Self {
+        let mut options = self.clone();
+        let settings = &target.settings;
+        if let Some(timeout) = settings.connect_timeout {
+            // As ssh(1), which counts the exchange of versions and keys in.
+            options.deadlines.connect = timeout;
+            options.deadlines.key_exchange = timeout;
+        }
+        if let Some(interval) = settings
+            .server_alive_interval
+            .filter(|time| !time.is_zero())
+        {
+            options.keepalive.interval = interval;
+        }
+        if let Some(misses) = settings.server_alive_count_max {
+            options.keepalive.misses = usize::try_from(misses).unwrap_or(usize::MAX).max(1);
+        }
+        options
+    }
+
     /// Every known_hosts file that is read for a host: the user's, the system's, and our own. The host's settings
     /// replace the first two.
     #[must_use]
@@ -271,6 +304,7 @@ impl fmt::Debug for ConnectOptions {
             .field("agent", &self.agent)
             .field("prompt", &self.prompt.is_some())
             .field("max_channels", &self.max_channels.0)
+            .field("idle", &self.idle.0)
             .finish()
     }
 }

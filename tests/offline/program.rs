@@ -403,8 +403,10 @@ fn the_readme_gives_a_reason_for_every_dependency() {
         .keys()
         .map(String::as_str)
         .collect();
-    let unix = &manifest["target"]["cfg(unix)"]["dependencies"];
-    named.extend(unix.as_table().unwrap().keys().map(String::as_str));
+    for platform in ["cfg(unix)", "cfg(windows)"] {
+        let own = &manifest["target"][platform]["dependencies"];
+        named.extend(own.as_table().unwrap().keys().map(String::as_str));
+    }
     named.extend(
         manifest["dev-dependencies"]
             .as_table()

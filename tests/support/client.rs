@@ -55,6 +55,7 @@ impl Client {
             .current_dir(directory)
             .env("HANDOVER_CONFIG_DIR", self.home.join("handover-config"))
             .env("HANDOVER_STATE_DIR", self.home.join("handover-state"))
+            .env("HANDOVER_SSH_CONFIG", "none")
             .env("HANDOVER_OPENCODE", &self.opencode);
         finish(command, None, &self.home)
     }

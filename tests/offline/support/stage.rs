@@ -169,6 +169,11 @@ impl Stage {
             ("PATH", OsString::from("/usr/local/bin:/usr/bin:/bin")),
             ("HANDOVER_CONFIG_DIR", self.here("config").into_os_string()),
             ("HANDOVER_STATE_DIR", self.here("state").into_os_string()),
+            // This one alone, whatever this machine's system has.
+            (
+                "HANDOVER_SSH_CONFIG",
+                self.here(".ssh/config").into_os_string(),
+            ),
             (
                 "HANDOVER_OPENCODE",
                 self.here("bin/opencode").into_os_string(),
