@@ -64,7 +64,7 @@ pub use error::SshError;
 pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
-pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
+pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, RecordedKey, Verdict};
 pub use identity::KeyFileError;
 pub use options::{
     AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
