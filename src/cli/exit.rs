@@ -424,6 +424,16 @@ fn ssh(error: &SshError) -> Described {
             UNREACHABLE,
             Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
         ),
+        SshError::ForwardRefused { .. } => entry(
+            "forward_refused",
+            UNREACHABLE,
+            Some("does anything listen there, and may the host forward (AllowTcpForwarding, PermitOpen)?".to_owned()),
+        ),
+        SshError::LocalPort { .. } => entry(
+            "local_port",
+            OTHER,
+            Some("choose another port; 0 is a free one".to_owned()),
+        ),
         SshError::TimedOut { .. } => entry(
             "timed_out",
             UNREACHABLE,
@@ -476,7 +486,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
         }
         StoreError::Damaged { .. } => Some(
-            "put the store's file aside and a new one is made; what was sent goes on and stays on its hosts",
+            "the next command sets it aside and makes a new one; 'handover jobs --discover' finds the jobs on their hosts again",
         ),
         StoreError::Create { .. } | StoreError::Database { .. } => {
             Some("is the disk full, or the state directory not writable?")

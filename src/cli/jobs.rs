@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::args::JobsArgs;
 use super::render::{data_line, json_line, say};
-use super::{CliError, exit, parse};
+use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
+use crate::hosts::HostName;
 use crate::job::{JobKind, JobRecord, Mode, State, now_ms};
 use crate::session::SessionId;
 
@@ -31,12 +32,17 @@ struct Row<'a> {
 }
 
 pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError> {
+    let host: Option<HostName> = args.host.as_deref().map(parse).transpose()?;
+    if args.discover {
+        return discover::run(client, host.as_slice(), args.json).await;
+    }
     let session: Option<SessionId> = args.session.as_deref().map(parse).transpose()?;
     let jobs: Vec<JobRecord> = client
         .jobs()
         .await?
         .into_iter()
         .filter(|job| args.all || job.state.is_live() || job.is_uncollected())
+        .filter(|job| host.as_ref().is_none_or(|host| &job.host == host))
         .filter(|job| {
             session
                 .as_ref()

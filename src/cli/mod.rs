@@ -6,8 +6,11 @@ mod args;
 mod check;
 mod collect;
 mod demo;
+mod discover;
 mod exit;
+mod forward;
 mod hosts;
+mod interrupt;
 mod jobs;
 mod kill;
 mod logging;
@@ -15,6 +18,7 @@ mod man;
 mod model;
 mod plugin;
 mod prompt;
+mod prune;
 mod render;
 mod run;
 mod send;
@@ -159,16 +163,28 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
+    if let Some(aside) = client.store_set_aside() {
+        say(&format!(
+            "warning: the job store was damaged; it is kept as {}, and a new one was made. 'handover jobs --discover' \
+             finds the jobs on their hosts again",
+            match form(&cli.command) {
+                Form::Model => "a file beside the new one".to_owned(),
+                _ => aside.display().to_string(),
+            }
+        ));
+    }
     let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
         Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
         Command::Kill(args) => kill::run(&client, args).await,
+        Command::Prune(args) => prune::run(&client, args).await,
         Command::Sync(args) => sync::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
+        Command::Forward(args) => forward::run(&client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
@@ -195,11 +211,15 @@ fn form(command: &Command) -> Form {
         Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
+        Command::Prune(args) => args.json,
         Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,
-        Command::Plugin(_) | Command::Completions { .. } | Command::Man { .. } => false,
+        Command::Forward(_)
+        | Command::Plugin(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
     };
     Form::of(json, false)
 }

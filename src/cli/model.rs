@@ -108,6 +108,11 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
+        HandoffError::Hosts(HostsError::UnknownHost { .. }) => Some(
+            "'handover hosts' lists what is configured; a host of the user's ssh_config is one for a tool once \
+             hosts.toml has it ([hosts.NAME])"
+                .to_owned(),
+        ),
         HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
             Some(
                 "somebody may be in between: the user must look at this, with 'handover trust'"
@@ -284,6 +289,8 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::JumpRefused { .. }
+        | SshError::ForwardRefused { .. }
+        | SshError::LocalPort { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }

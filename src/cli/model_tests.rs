@@ -187,8 +187,9 @@ numbered!(SshError, ssh_number:
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
     SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
+    SshError::ForwardRefused { .. } => 29, SshError::LocalPort { .. } => 30,
 );
-const SSH: usize = 29;
+const SSH: usize = 31;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -218,6 +219,14 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             path: path(),
         })),
+        SshError::ForwardRefused {
+            host: host(),
+            reason: "ConnectFailed".to_owned(),
+        },
+        SshError::LocalPort {
+            port: 8080,
+            source: source(),
+        },
         SshError::JumpRefused {
             host: host(),
             next: host(),

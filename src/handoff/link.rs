@@ -285,7 +285,7 @@ impl Link {
 
 /// Whether a host that was reached before may be reached again: never after a rejected key or a changed
 /// host key.
-fn is_passing(error: &SshError) -> bool {
+pub(super) fn is_passing(error: &SshError) -> bool {
     error.is_retryable_dial()
         || error.is_connection_loss()
         || matches!(
@@ -295,7 +295,7 @@ fn is_passing(error: &SshError) -> bool {
 }
 
 /// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
-fn backoff() -> impl Iterator<Item = Duration> {
+pub(super) fn backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(Duration::from_millis(250))

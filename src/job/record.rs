@@ -91,6 +91,9 @@ pub struct JobRecord {
     /// Which watchdog had it ended, in a few words.
     #[serde(default)]
     pub ended_by: Option<String>,
+    /// The name of the machine that sent the job, where it was not this one: its files on the host are that machine's.
+    #[serde(default)]
+    pub sender: Option<String>,
 }
 
 /// Where a job's things are on its host, resolved once by the probe.
@@ -168,6 +171,7 @@ impl JobRecord {
             bounds: Bounds::default(),
             attributes: Attributes::default(),
             ended_by: None,
+            sender: None,
         }
     }
 

@@ -214,6 +214,23 @@ pub enum SshError {
         /// The reason as RFC 4254 section 5.1 names it.
         reason: String,
     },
+    /// The server did not connect to the other end of a forward; the connection lives on.
+    #[error("host {host} did not connect to the end of the forward ({reason})")]
+    ForwardRefused {
+        /// The host.
+        host: HostName,
+        /// The reason as RFC 4254 section 5.1 names it.
+        reason: String,
+    },
+    /// A port of this machine cannot be listened on, or accepts no connection.
+    #[error("port {port} of this machine cannot be used")]
+    LocalPort {
+        /// The port.
+        port: u16,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The server did not run the command; the connection lives on.
     #[error("host {host} refused to run a command ({what})")]
     ExecRefused {

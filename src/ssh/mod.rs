@@ -67,6 +67,7 @@ mod exec;
 mod exec_files;
 mod exec_transfer;
 mod files;
+mod forward;
 mod handler;
 mod host_key;
 mod identity;
@@ -79,6 +80,7 @@ mod sftp;
 mod sftp_session;
 mod sftp_transfer;
 mod target;
+mod wake;
 
 pub use auth::{Attempt, AttemptOutcome};
 pub use cause::LostCause;
@@ -88,11 +90,13 @@ pub use error::SshError;
 pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
+pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, RecordedKey, Verdict};
 pub use identity::KeyFileError;
+pub(crate) use identity::exposed_key_files;
 pub use options::{
     AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
-    Prompt, Question, UnknownHostKey,
+    Prompt, Question, RekeyLimit, UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
 pub use pool::Pool;

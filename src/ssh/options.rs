@@ -153,8 +153,35 @@ pub struct ConnectOptions {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// The most channels that are open at the same time on one connection.
     pub max_channels: MaxChannels,
+    /// How much passes, and how long, until the keys are exchanged anew.
+    pub rekey: RekeyLimit,
     /// How long a [`Pool`](super::Pool) keeps a connection that nobody uses.
     pub idle: IdleTime,
+}
+
+/// When this side asks for new keys (`RekeyLimit` of ssh_config(5)); the server has limits of its own.
+///
+/// The default is RFC 4253's (section 9): 1 GiB in either direction, or an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RekeyLimit {
+    /// The bytes in one direction, at most 1 GiB: a larger number counts as that.
+    pub bytes: usize,
+    /// The time.
+    pub after: Duration,
+}
+
+impl Default for RekeyLimit {
+    fn default() -> Self {
+        Self {
+            bytes: Self::MAX_BYTES,
+            after: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl RekeyLimit {
+    /// With more, a nonce could be used twice.
+    pub(super) const MAX_BYTES: usize = 1 << 30;
 }
 
 /// How long a connection that nobody uses stays open; zero keeps none. The default is a minute.
@@ -315,6 +342,7 @@ impl fmt::Debug for ConnectOptions {
             .field("agent", &self.agent)
             .field("prompt", &self.prompt.is_some())
             .field("max_channels", &self.max_channels.0)
+            .field("rekey", &self.rekey)
             .field("idle", &self.idle.0)
             .finish()
     }
