@@ -82,8 +82,7 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
 
 /// Live; or back, or never launched, and not tidied up.
 fn is_unfinished(record: &JobRecord) -> bool {
-    let left_there =
-        record.collected_ms.is_some() || record.remote.is_some() && !record.was_launched();
+    let left_there = record.is_brought_home() || record.remote.is_some() && !record.was_launched();
     record.state.is_live() || left_there && record.cleaned_ms.is_none()
 }
 
@@ -189,14 +188,14 @@ async fn settle(
     link: &mut Link,
 ) -> Result<Option<HandoffError>, HandoffError> {
     let place = collection.locate(link).await?;
-    if collection.record.collected_ms.is_some() {
+    if collection.record.is_brought_home() {
         let mut follow = Follow {
             client: collection.client,
             reporter: collection.reporter,
             directory: place.directory.clone(),
             homecoming: Homecoming {
                 forget: collection.record.forget,
-                merge: false,
+                ..Homecoming::default()
             },
             record: collection.record,
         };
