@@ -39,6 +39,13 @@ Examples:
 
 A host that is not reached changes nothing; the exit code says that there was one.";
 
+const PRUNE_HELP: &str = "\
+Examples:
+  handover prune --dry-run         what would be removed
+  handover prune --older-than 12h  what ended more than twelve hours ago
+
+A result that was not collected stays without --force.";
+
 /// In which form a verb answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -86,12 +93,17 @@ pub(crate) enum Command {
     /// Find out what became of unfinished jobs, and close those that were never launched.
     #[command(after_help = SYNC_HELP)]
     Sync(SyncArgs),
+    /// Remove what ended jobs have left, here and on their hosts.
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
     /// List the configured hosts.
     Hosts(HostsArgs),
     /// Look at a host's key, and trust it after a yes.
     Trust(TrustArgs),
     /// Examine a host: connection, shell, files, clock, opencode.
     Check(CheckArgs),
+    /// Forward a port of this machine to one behind a host, until Ctrl-C.
+    Forward(ForwardArgs),
     /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
     Demo(DemoArgs),
     /// Put the tool remote_login into opencode, or take it out.
@@ -254,6 +266,9 @@ pub(crate) struct JobsArgs {
     /// Only this session's, and those that its agent has started.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// Look on the host (without --host on all) for jobs that this machine has no record of, and make records of them.
+    #[arg(long, conflicts_with_all = ["all", "session", "state"])]
+    pub(crate) discover: bool,
     /// Print one JSON array, newest first.
     #[arg(long)]
     pub(crate) json: bool,
@@ -379,7 +394,26 @@ pub(crate) struct SyncArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only jobs that ended longer ago than this ('12h', '7d').
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
+    pub(crate) older_than: Duration,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove results that were not collected, too.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
+    /// List the hosts that only ~/.ssh/config names too, and where every host is once that has been read.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -437,6 +471,21 @@ pub(crate) struct CheckArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  handover forward box 8080:80               port 80 of box is 127.0.0.1:8080 here
+  handover forward box 0:db.internal:5432    a free port here, printed on stdout
+  handover forward box 0:/run/app.sock       a Unix socket there")]
+pub(crate) struct ForwardArgs {
+    /// The host's name.
+    pub(crate) host: String,
+    /// Both ends. LOCAL is a port (0: a free one) or 127.0.0.1:PORT; REMOTE is a port, HOST:PORT or the path of a
+    /// socket, as the host sees it.
+    #[arg(value_name = "LOCAL:REMOTE")]
+    pub(crate) ends: String,
 }
 
 #[derive(Debug, Args)]

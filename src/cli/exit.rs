@@ -416,6 +416,11 @@ fn ssh(error: &SshError) -> Described {
             )),
         ),
         SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::UserCertificate { .. } => entry(
+            "user_certificate",
+            AUTHENTICATION,
+            Some("get a new certificate, or set this machine's clock".to_owned()),
+        ),
         SshError::Resolve { .. } => entry(
             "unresolved",
             UNREACHABLE,
@@ -430,6 +435,16 @@ fn ssh(error: &SshError) -> Described {
             "jump_refused",
             UNREACHABLE,
             Some(format!("is the next host's address right as {host} sees it, and may {host} forward there (AllowTcpForwarding, PermitOpen)?")),
+        ),
+        SshError::ForwardRefused { .. } => entry(
+            "forward_refused",
+            UNREACHABLE,
+            Some("does anything listen there, and may the host forward (AllowTcpForwarding, PermitOpen)?".to_owned()),
+        ),
+        SshError::LocalPort { .. } => entry(
+            "local_port",
+            OTHER,
+            Some("choose another port; 0 is a free one".to_owned()),
         ),
         SshError::TimedOut { .. } => entry(
             "timed_out",
@@ -483,7 +498,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
         }
         StoreError::Damaged { .. } => Some(
-            "put the store's file aside and a new one is made; what was sent goes on and stays on its hosts",
+            "the next command sets it aside and makes a new one; 'handover jobs --discover' finds the jobs on their hosts again",
         ),
         StoreError::Create { .. } | StoreError::Database { .. } => {
             Some("is the disk full, or the state directory not writable?")

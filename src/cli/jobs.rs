@@ -6,33 +6,35 @@ use super::args::{Form, JobsArgs};
 use super::job_view::{JobView, ago, state_words};
 use super::render::{data_line, json_line, say};
 use super::text::one_line;
-use super::{CliError, exit, parse};
+use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
+use crate::hosts::HostName;
 use crate::job::{JobRecord, State};
 use crate::session::SessionId;
 
 pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError> {
+    let host: Option<HostName> = args.host.as_deref().map(parse).transpose()?;
+    if args.discover {
+        return discover::run(client, host.as_slice(), args.json).await;
+    }
     let session: Option<SessionId> = args.session.as_deref().map(parse).transpose()?;
     let states: Vec<State> = args
         .state
         .iter()
         .map(|name| state(name))
         .collect::<Result<_, _>>()?;
-    if let Some(host) = &args.host {
+    let all = client.jobs().await?;
+    if let Some(host) = &host
+        && all.iter().all(|job| &job.host != host)
+    {
         // A mistyped name is no empty list.
-        client.host(host)?;
+        client.host(host.as_str())?;
     }
-    let jobs: Vec<JobRecord> = client
-        .jobs()
-        .await?
+    let jobs: Vec<JobRecord> = all
         .into_iter()
         .filter(|job| args.all || !states.is_empty() || job.state.is_live() || job.is_uncollected())
         .filter(|job| states.is_empty() || states.contains(&job.state))
-        .filter(|job| {
-            args.host
-                .as_ref()
-                .is_none_or(|host| job.host.as_str() == host)
-        })
+        .filter(|job| host.as_ref().is_none_or(|host| &job.host == host))
         .filter(|job| {
             session.as_ref().is_none_or(|session| {
                 job.session.as_ref() == Some(session) || job.parent.as_ref() == Some(session)

@@ -6,8 +6,11 @@ mod args;
 mod check;
 mod collect;
 mod demo;
+mod discover;
 mod exit;
+mod forward;
 mod hosts;
+mod interrupt;
 mod job_view;
 mod jobs;
 mod kill;
@@ -17,6 +20,7 @@ mod man;
 mod model;
 mod plugin;
 mod prompt;
+mod prune;
 mod render;
 mod run;
 mod say;
@@ -165,6 +169,16 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;
+    if let Some(aside) = client.store_set_aside() {
+        say(&format!(
+            "warning: the job store was damaged; it is kept as {}, and a new one was made. 'handover jobs --discover' \
+             finds the jobs on their hosts again",
+            match form(&cli.command) {
+                Form::Model => "a file beside the new one".to_owned(),
+                _ => aside.display().to_string(),
+            }
+        ));
+    }
     let done = verb(&client, &cli.command).await;
     client.announce().await;
     client.close().await;
@@ -178,6 +192,7 @@ async fn verb(client: &Client, command: &Command) -> Result<u8, CliError> {
         Command::Collect(args) => collect::run(client, args).await,
         Command::Jobs(args) => jobs::run(client, args).await,
         Command::Kill(args) => kill::run(client, args).await,
+        Command::Prune(args) => prune::run(client, args).await,
         Command::Sync(args) => sync::run(client, args).await,
         Command::Status(args) => status::run(client, args).await,
         Command::Logs(args) => logs::run(client, args).await,
@@ -187,6 +202,7 @@ async fn verb(client: &Client, command: &Command) -> Result<u8, CliError> {
         Command::Hosts(args) => Ok(hosts::run(client, args)),
         Command::Trust(args) => trust::run(client, args).await,
         Command::Check(args) => check::run(client, args).await,
+        Command::Forward(args) => forward::run(client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
@@ -216,11 +232,15 @@ fn form(command: &Command) -> Form {
         Command::Wait(args) => return Form::of(args.json, args.for_model),
         Command::Say(args) => return Form::of(args.json, args.for_model),
         Command::Watch(args) => args.json,
+        Command::Prune(args) => args.json,
         Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,
-        Command::Plugin(_) | Command::Completions { .. } | Command::Man { .. } => false,
+        Command::Forward(_)
+        | Command::Plugin(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
     };
     Form::of(json, false)
 }

@@ -108,6 +108,11 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
+        HandoffError::Hosts(HostsError::UnknownHost { .. }) => Some(
+            "'handover hosts' lists what is configured; a host of the user's ssh_config is one for a tool once \
+             hosts.toml has it ([hosts.NAME])"
+                .to_owned(),
+        ),
         HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
             Some(
                 "somebody may be in between: the user must look at this, with 'handover trust'"
@@ -262,6 +267,9 @@ fn ssh(error: &SshError) -> String {
             format!("the key for host {host} is encrypted, and nobody can be asked here")
         }
         SshError::KeyFile { .. } => "a key file cannot be used".to_owned(),
+        SshError::UserCertificate { host, fault, .. } => {
+            format!("the user's certificate for host {host} {}", fault.kind())
+        }
         SshError::ChannelRefused { host, .. } => {
             format!("host {host} refused to open a channel")
         }
@@ -284,6 +292,8 @@ fn ssh(error: &SshError) -> String {
         | SshError::TimedOut { .. }
         | SshError::Handshake { .. }
         | SshError::JumpRefused { .. }
+        | SshError::ForwardRefused { .. }
+        | SshError::LocalPort { .. }
         | SshError::Lost { .. }
         | SshError::NoAlgorithm { .. }
         | SshError::ExecRefused { .. }

@@ -10,7 +10,7 @@ use super::*;
 use crate::hosts::{HostName, Position};
 use crate::job::{JobId, State};
 use crate::session::SessionId;
-use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, LostCause, RemotePath};
+use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, KeyFileError, LostCause, RemotePath};
 
 /// What stands in for everything private: an address, a user, a port, a path.
 const PRIVATE: &str = "/home/mallory/secret-203.0.113.77:4722";
@@ -186,9 +186,10 @@ numbered!(SshError, ssh_number:
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
-    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27,
+    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
+    SshError::ForwardRefused { .. } => 29, SshError::LocalPort { .. } => 30,
 );
-const SSH: usize = 28;
+const SSH: usize = 31;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -218,6 +219,14 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             path: path(),
         })),
+        SshError::ForwardRefused {
+            host: host(),
+            reason: "ConnectFailed".to_owned(),
+        },
+        SshError::LocalPort {
+            port: 8080,
+            source: source(),
+        },
         SshError::JumpRefused {
             host: host(),
             next: host(),
@@ -253,6 +262,12 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             cipher: text(),
         },
+        SshError::UserCertificate {
+            host: host(),
+            certificate: text(),
+            fault: Box::new(CertificateFault::WrongPrincipal),
+            tried: Vec::new(),
+        },
         SshError::NoAlgorithm {
             host: host(),
             keyword: "Ciphers",
@@ -275,7 +290,7 @@ fn ssh_samples() -> Vec<SshError> {
         },
         SshError::KeyFile {
             path: path(),
-            source: russh::keys::Error::CouldNotReadKey,
+            source: Box::new(KeyFileError::PublicHalf),
         },
         SshError::Lost {
             host: host(),

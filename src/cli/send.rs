@@ -31,6 +31,10 @@ pub(crate) async fn run(client: &Client, args: &SendArgs) -> Result<u8, CliError
     } else {
         Mode::OneWay
     };
+    if args.tool_call {
+        // The user's ssh_config was not written for a model to choose from.
+        client.hosts().defined(&args.host)?;
+    }
     let mut handoff = client
         .handoff(&args.host)?
         .mode(mode)

@@ -37,6 +37,8 @@ struct Prepared {
     returned: Returned,
     document: PathBuf,
     newest_created_ms: Option<i64>,
+    /// The session's own directory here.
+    directory: PathBuf,
 }
 
 impl BringBack<'_> {
@@ -98,9 +100,13 @@ impl BringBack<'_> {
             });
         }
         self.wait_for_clock(prepared.newest_created_ms).await?;
-        agent
-            .import(&prepared.document, session, &self.record.local_directory)
-            .await?;
+        // A record that was made from what is on the host does not know it.
+        let directory = if self.record.local_directory.as_os_str().is_empty() {
+            &prepared.directory
+        } else {
+            &self.record.local_directory
+        };
+        agent.import(&prepared.document, session, directory).await?;
         let after = workspace.join(local_files::AFTER);
         export(&agent, session, &after).await?;
         let expected = prepared.returned.new_message_ids.clone();
@@ -135,7 +141,22 @@ impl BringBack<'_> {
         workspace: &Path,
         before: &Path,
     ) -> Result<Prepared, HandoffError> {
-        let sent = local_files::sent_ids(workspace)?;
+        let known = local_files::knows_sent(self.client.places(), &self.record.id);
+        if !known && !self.homecoming.merge {
+            return Err(HandoffError::SentElsewhere {
+                job: self.record.id.clone(),
+                sender: self
+                    .record
+                    .sender
+                    .clone()
+                    .unwrap_or_else(|| "this machine".to_owned()),
+            });
+        }
+        let sent = if known {
+            local_files::sent_ids(workspace)?
+        } else {
+            HashSet::new()
+        };
         let (back, document) = (
             workspace.join(local_files::BACK),
             workspace.join(local_files::IMPORT),
@@ -143,6 +164,12 @@ impl BringBack<'_> {
         let (before, moved) = (before.to_owned(), session.clone());
         let (prepared, own, user_went_on) = blocking(move || {
             let local = inspect(open(&before)?, &Limits::default())?;
+            // Where it is not known what was sent, what is here was.
+            let sent = if known {
+                sent
+            } else {
+                local.message_ids.iter().cloned().collect()
+            };
             if let Some(message) = &local.reverted_to {
                 let (session, message) = (moved.clone(), message.clone());
                 return Err(HandoffError::Reverted { session, message });
@@ -159,6 +186,7 @@ impl BringBack<'_> {
                     returned,
                     document,
                     newest_created_ms,
+                    directory: PathBuf::from(&local.directory),
                 },
                 own,
                 user_went_on,

@@ -1,14 +1,14 @@
 //! This machine's side of every handoff.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::announce::{Settings, settings_file};
 use super::bring_back::{blocking, open};
 use super::{
-    CollectBuilder, HandoffBuilder, HandoffError, KillBuilder, SpawnBuilder, SyncReport,
-    local_files, sync,
+    CollectBuilder, Discovery, HandoffBuilder, HandoffError, KillBuilder, PruneBuilder,
+    SpawnBuilder, SyncReport, discover, local_files, sync,
 };
 use crate::agent::LocalAgent;
 use crate::hosts::{Host, HostName, Hosts, LocalMachine, Places, ResolvedHost};
@@ -30,6 +30,7 @@ struct Inner {
     places: Places,
     hosts: Hosts,
     store: Store,
+    set_aside: Option<PathBuf>,
     pool: Pool,
     opencode: Option<PathBuf>,
     settings: Settings,
@@ -71,19 +72,21 @@ impl ClientOptions {
 }
 
 impl Client {
-    /// Reads the hosts files and opens the store.
+    /// Reads the hosts files and opens the store; a damaged one is set aside, see
+    /// [`store_set_aside`](Self::store_set_aside).
     ///
     /// # Errors
     /// [`HandoffError::Hosts`], [`HandoffError::Settings`] or [`HandoffError::Store`].
     pub fn open(options: ClientOptions) -> Result<Self, HandoffError> {
         let hosts = Hosts::load(&options.places)?.with_inline(options.inline_hosts);
         let settings = Settings::load(&settings_file(&options.places.config_dir))?;
-        let store = Store::open(&options.places.store_file())?;
+        let (store, set_aside) = Store::open_or_set_aside(&options.places.store_file())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 places: options.places,
                 hosts,
                 store,
+                set_aside,
                 pool: Pool::new(options.connect),
                 opencode: options.opencode,
                 settings,
@@ -151,6 +154,31 @@ impl Client {
     /// met is in the report.
     pub async fn sync(&self, hosts: &[HostName]) -> Result<SyncReport, HandoffError> {
         sync::sync(self, hosts).await
+    }
+
+    /// Looks on these hosts, or on all where none is named, for jobs that this machine has no record of, and makes
+    /// records of those that were launched. A job that another machine has sent becomes an index entry: that machine's
+    /// files on the host are left alone.
+    ///
+    /// Dropping the future leaves what was not adopted yet.
+    ///
+    /// # Errors
+    /// [`HandoffError::Store`], or [`HandoffError::Hosts`] for a host that is not configured. What a host met is in the
+    /// report.
+    pub async fn discover(&self, hosts: &[HostName]) -> Result<Discovery, HandoffError> {
+        discover::discover(self, hosts).await
+    }
+
+    /// Begins the removal of what ended jobs have left.
+    pub fn prune(&self) -> PruneBuilder {
+        PruneBuilder::new(self.clone())
+    }
+
+    /// Where a damaged store was put aside when this client was opened; its jobs are found again with
+    /// [`discover`](Self::discover).
+    #[must_use]
+    pub fn store_set_aside(&self) -> Option<&Path> {
+        self.inner.set_aside.as_deref()
     }
 
     /// How many messages a session has on this machine.

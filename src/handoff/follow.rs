@@ -271,6 +271,10 @@ impl Follow<'_> {
     }
 
     async fn clean_host(&self, link: &mut Link) -> Result<(), String> {
+        // The machine that sent it may still want it.
+        if self.record.sender.is_some() {
+            return Ok(());
+        }
         let mut forgotten = !self.homecoming.forget;
         loop {
             match self.clean_once(link, &mut forgotten).await {

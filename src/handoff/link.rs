@@ -295,7 +295,7 @@ pub(crate) fn is_passing(error: &SshError) -> bool {
 }
 
 /// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
-fn backoff() -> impl Iterator<Item = Duration> {
+pub(super) fn backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(Duration::from_millis(250))

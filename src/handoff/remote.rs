@@ -9,8 +9,8 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    CheckCleanup, Claim, Delivery, Exit, JobCall, JobStatus, KillAnswer, KillReason, LaunchAnswer,
-    Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
+    CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
+    LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
 };
 use crate::job::now_ms;
 use crate::ssh::{Connection, ExecOptions, ExecOutput, RemotePath, SshError};
@@ -168,6 +168,19 @@ pub(crate) async fn settle(live: &Live, directory: &RemotePath) -> Result<Claim,
     }
     bury(live, directory).await?;
     Ok(Claim::Tombstone)
+}
+
+/// Which jobs have a directory below this one.
+pub(crate) async fn list(live: &Live, jobs: &RemotePath) -> Result<JobListing, HandoffError> {
+    let call = JobListing::call(jobs)?;
+    let stdout = run(
+        &live.connection,
+        &call,
+        "the list of the jobs",
+        SHORT_DEADLINE,
+    )
+    .await?;
+    Ok(JobListing::parse(&call, &stdout)?)
 }
 
 /// Asks for the end of a job.

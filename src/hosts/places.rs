@@ -264,6 +264,8 @@ mod tests {
         }
     }
 
+    // Elsewhere than on Unix these paths are not absolute.
+    #[cfg(unix)]
     #[test]
     fn the_environment_overrides_and_empty_counts_as_unset() {
         let set = [
@@ -297,6 +299,44 @@ mod tests {
         }
         assert!(matches!(
             places(Platform::Xdg, &[("HOME", "")]),
+            Err(HostsError::NoHome)
+        ));
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn the_environment_of_windows_overrides_and_empty_counts_as_unset() {
+        let profile = ("USERPROFILE", r"C:\Users\Ada Müller");
+        let plain = places(Platform::Windows, &[profile, ("APPDATA", "")]).unwrap();
+        assert_eq!(
+            plain.hosts_file(),
+            Path::new(r"C:\Users\Ada Müller\AppData\Roaming\handover\config\hosts.toml")
+        );
+        assert_eq!(
+            plain.log_dir(),
+            Path::new(r"C:\Users\Ada Müller\AppData\Local\handover\logs")
+        );
+        assert_eq!(plain.ssh_dir(), Path::new(r"C:\Users\Ada Müller\.ssh"));
+        let set = [
+            profile,
+            ("APPDATA", r"D:\r"),
+            ("LOCALAPPDATA", r"D:\l"),
+            ("XDG_CONFIG_HOME", r"E:\x"),
+            ("HANDOVER_STATE_DIR", "below"),
+        ];
+        let ours = places(Platform::Windows, &set).unwrap();
+        assert_eq!(
+            ours.known_hosts_file(),
+            Path::new(r"D:\r\handover\config\known_hosts")
+        );
+        assert_eq!(ours.store_file(), Path::new(r"/project\below\jobs.db"));
+        assert_eq!(
+            ours.opencode_config_dirs,
+            [Path::new(r"E:\x\opencode"), Path::new(r"D:\r\opencode")]
+        );
+        let home = [("HOME", r"C:\msys")];
+        assert!(matches!(
+            places(Platform::Windows, &home),
             Err(HostsError::NoHome)
         ));
     }

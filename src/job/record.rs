@@ -94,6 +94,9 @@ pub struct JobRecord {
     /// What a reader of its result must know first: that the agent went round in circles, or was ended for something.
     #[serde(default)]
     pub notice: Option<String>,
+    /// The name of the machine that sent the job, where it was not this one: its files on the host are that machine's.
+    #[serde(default)]
+    pub sender: Option<String>,
 }
 
 /// Where a job's things are on its host, resolved once by the probe.
@@ -172,6 +175,7 @@ impl JobRecord {
             bounds: Bounds::default(),
             attributes: Attributes::default(),
             notice: None,
+            sender: None,
         }
     }
 

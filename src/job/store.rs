@@ -148,7 +148,61 @@ impl Store {
         })
     }
 
-    /// Records a new job, and by that takes its session.
+    /// As [`open`](Self::open), but a damaged store is renamed beside itself (`NAME.damaged-TIME`), never overwritten,
+    /// and a new one is made. The path is where the damaged one is now.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`StoreError::Damaged`] when it could not be renamed.
+    pub fn open_or_set_aside(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
+        match Self::open_sound(path) {
+            Err(StoreError::Damaged { .. }) => {}
+            other => return Ok((other?, None)),
+        }
+        let create = |source| StoreError::Create {
+            path: path.to_owned(),
+            source,
+        };
+        // Of several processes that find it damaged, one sets it aside, and the others find the new one.
+        let lock = private_fs::open_append(&beside(path, ".lock")).map_err(create)?;
+        lock.lock().map_err(create)?;
+        let damage = match Self::open_sound(path) {
+            Err(damage @ StoreError::Damaged { .. }) => damage,
+            other => return Ok((other?, None)),
+        };
+        let aside = beside(path, &format!(".damaged-{}", now_ms()));
+        // The log first: one without its database would be taken for the new one's.
+        for part in ["-wal", "-shm", ""] {
+            match std::fs::rename(beside(path, part), beside(&aside, part)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "the damaged store cannot be set aside");
+                    return Err(damage);
+                }
+                _ => {}
+            }
+        }
+        tracing::warn!(path = %aside.display(), "the damaged store was set aside");
+        Ok((Self::open_sound(path)?, Some(aside)))
+    }
+
+    /// Opens the store and looks whether every page of it is whole; it is small.
+    fn open_sound(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open(path)?;
+        let found: String = {
+            let connection = store
+                .connection
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            connection
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+                .map_err(|error| database_error(path, error))?
+        };
+        if found != "ok" {
+            return Err(store.damaged(std::io::Error::other(found)));
+        }
+        Ok(store)
+    }
+
+    /// Records a new job, and by that takes its session, unless the job has ended already.
     ///
     /// # Errors
     /// [`StoreError::SessionBusy`] when the session has a live job, or a database error.
@@ -158,7 +212,9 @@ impl Store {
             let database = |source| database_error(&store.path, source);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
             let holder = live_job(&transaction, record.session_key()).map_err(database)?;
-            if let (Some(text), Some(session)) = (holder, record.session.clone()) {
+            if let (Some(text), Some(session)) =
+                (holder.filter(|_| record.state.is_live()), record.session.clone())
+            {
                 let job = text.parse().map_err(|error| store.damaged(error))?;
                 return Err(StoreError::SessionBusy { session, job });
             }
@@ -301,6 +357,21 @@ impl Store {
         .await
     }
 
+    /// Removes a job's record; one that is not there is no error.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn remove(&self, job: &JobId) -> Result<(), StoreError> {
+        let job = job.clone();
+        self.call(move |store, connection| {
+            connection
+                .execute("DELETE FROM jobs WHERE id = ?1", [job.as_str()])
+                .map(|_| ())
+                .map_err(|error| database_error(&store.path, error))
+        })
+        .await
+    }
+
     /// Every record, newest first.
     ///
     /// # Errors
@@ -434,6 +505,13 @@ impl Store {
             source: Box::new(source),
         }
     }
+}
+
+/// The path with this at the end of its name.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    PathBuf::from(name)
 }
 
 fn live_job(connection: &Connection, session: &str) -> rusqlite::Result<Option<String>> {

@@ -24,6 +24,7 @@ use super::pool::Hold;
 use super::sftp::SftpFiles;
 use super::sftp_session::SftpShared;
 use super::target::Target;
+use super::wake;
 use crate::hosts::HostName;
 
 /// How long the session's task may take to say why it ended, once its channels have.
@@ -85,17 +86,16 @@ impl Connection {
         let (mut handle, shared) = dial::dial(target, options, via).await?;
         auth::authenticate(&mut handle, target, options, &shared).await?;
         tracing::debug!(host = %target.name, "connected");
-        Ok(Self {
-            inner: Arc::new(Inner {
-                host: target.name.clone(),
-                handle,
-                shared,
-                deadlines: options.deadlines.clone(),
-                slots: Slots::new(options.max_channels.0),
-                yielding: Mutex::default(),
-            }),
-            _hold: None,
-        })
+        let inner = Arc::new(Inner {
+            host: target.name.clone(),
+            handle,
+            shared,
+            deadlines: options.deadlines.clone(),
+            slots: Slots::new(options.max_channels.0),
+            yielding: Mutex::default(),
+        });
+        tokio::spawn(wake::watch(Arc::downgrade(&inner), options.keepalive));
+        Ok(Self { inner, _hold: None })
     }
 
     /// The configured name of the host.

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use russh::Preferred;
 use russh::client::{Config, Handle};
 use russh::keys::PublicKey;
+use russh::{Limits, Preferred};
 
 use super::algorithms;
 use super::cause::LostCause;
@@ -22,7 +22,7 @@ use super::host_key::{
 };
 use super::jump;
 use super::link::Link;
-use super::options::ConnectOptions;
+use super::options::{ConnectOptions, RekeyLimit};
 use super::target::Target;
 
 /// How often, and how long apart, a server is dialled again that closes the connection before it has shown a key: it
@@ -225,7 +225,9 @@ async fn handshake(
 }
 
 fn config(options: &ConnectOptions, preferred: Preferred) -> Config {
+    let bytes = options.rekey.bytes.min(RekeyLimit::MAX_BYTES);
     Config {
+        limits: Limits::new(bytes, bytes, options.rekey.after),
         window_size: WINDOW,
         preferred,
         keepalive_interval: Some(options.keepalive.interval),

@@ -43,6 +43,7 @@ mod exec;
 mod exec_files;
 mod exec_transfer;
 mod files;
+mod forward;
 mod handler;
 mod host_key;
 mod identity;
@@ -55,6 +56,7 @@ mod sftp;
 mod sftp_session;
 mod sftp_transfer;
 mod target;
+mod wake;
 
 pub use auth::{Attempt, AttemptOutcome};
 pub use cause::LostCause;
@@ -64,10 +66,13 @@ pub use error::SshError;
 pub use exec::{ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
+pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
+pub use identity::KeyFileError;
+pub(crate) use identity::exposed_key_files;
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt,
-    UnknownHostKey,
+    AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
+    Prompt, Question, RekeyLimit, UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
 pub use pool::Pool;

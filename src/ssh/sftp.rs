@@ -257,8 +257,9 @@ impl Files for SftpFiles {
         let _turn = live.open_files.acquire().await;
         let part = part_of(path);
         let handle = remote.open_part(&part).await?;
-        if let Err(error) = transfer::write_all(&remote, &handle, bytes).await {
-            return Err(remote.abandon(&part, Some(handle), error).await);
+        if let Err(unsent) = transfer::write_all(&remote, &handle, bytes).await {
+            let (handle, error) = unsent.with(handle);
+            return Err(remote.abandon(&part, handle, error).await);
         }
         match remote
             .request("renaming a file", rename(&live, &part, path.as_str()))

@@ -39,7 +39,7 @@ pub(super) async fn write_all(
     remote: &Remote<'_>,
     handle: &str,
     bytes: &[u8],
-) -> Result<(), SshError> {
+) -> Result<(), Unsent> {
     let raw = &remote.live.raw;
     if bytes.len() > BLOCK {
         let mut blocks = bytes.chunks(BLOCK).zip((0u64..).step_by(BLOCK));
@@ -55,12 +55,14 @@ pub(super) async fn write_all(
             }
             remote
                 .request("writing a file", async { writes.next().await.transpose() })
-                .await?;
+                .await
+                .map_err(Unsent::Open)?;
         }
         return remote
             .request("closing a file", raw.close(handle))
             .await
-            .map(drop);
+            .map(drop)
+            .map_err(Unsent::Closed);
     }
     remote
         .request("writing a file", async {
@@ -71,6 +73,7 @@ pub(super) async fn write_all(
         })
         .await
         .map(drop)
+        .map_err(Unsent::Closed)
 }
 
 /// Sends a local file.
@@ -89,10 +92,10 @@ pub(super) async fn upload(
     let handle = remote.open_part(&part).await?;
     let sent = match send(remote, &handle, local, &mut file, progress).await {
         Ok(sent) => sent,
-        Err(Unsent::Open(error)) => {
-            return Err(remote.abandon(&part, Some(handle), error).await);
+        Err(unsent) => {
+            let (handle, error) = unsent.with(handle);
+            return Err(remote.abandon(&part, handle, error).await);
         }
-        Err(Unsent::Closed(error)) => return Err(remote.abandon(&part, None, error).await),
     };
     let renamed = remote
         .request(
@@ -107,10 +110,20 @@ pub(super) async fn upload(
 }
 
 /// Why a file was not sent, and what has become of its handle.
-enum Unsent {
+pub(super) enum Unsent {
     Open(SshError),
     /// Closing it again could hit another file that has got its number since.
     Closed(SshError),
+}
+
+impl Unsent {
+    /// The handle if it is still to be closed, and the error.
+    pub(super) fn with(self, handle: String) -> (Option<String>, SshError) {
+        match self {
+            Self::Open(error) => (Some(handle), error),
+            Self::Closed(error) => (None, error),
+        }
+    }
 }
 
 /// Sends the content and closes the file: the close follows the last writes without waiting for their answers.

@@ -1,0 +1,18 @@
+//! What lies between here and a host, against real OpenSSH servers: jump hosts, servers that turn callers away,
+//! connections that are shared, forwards, links that die, and servers that mean harm.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+mod faults;
+mod forward;
+mod hostile;
+mod jump;
+mod pool;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/sshd.rs"]
+#[expect(dead_code, reason = "shared with other test binaries")]
+mod sshd;
+mod support;
+mod trips;
