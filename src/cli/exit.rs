@@ -364,12 +364,11 @@ fn ssh(error: &SshError) -> Described {
                 "compare the fingerprint with the host's own, then: handover trust {host}"
             )),
         ),
-        SshError::HostKeyChanged { file, line, .. } => entry(
+        SshError::HostKeyChanged { host, .. } => entry(
             "host_key_changed",
             HOST_KEY,
             Some(format!(
-                "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
-                file.display()
+                "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {host}"
             )),
         ),
         SshError::HostKeyRevoked { .. } => entry(

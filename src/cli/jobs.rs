@@ -25,9 +25,9 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         .collect::<Result<_, _>>()?;
     let all = client.jobs().await?;
     if let Some(host) = &host
-        && all.iter().all(|job| &job.host != host)
+        && !all.iter().any(|job| &job.host == host)
     {
-        // A mistyped name is no empty list.
+        // A mistyped name is no empty list; a host that is configured no more may still have jobs.
         client.host(host.as_str())?;
     }
     let jobs: Vec<JobRecord> = all

@@ -112,9 +112,11 @@ impl Client {
     /// Begins a handoff to a host.
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] when there is no such host, or when its kind is not supported yet.
+    /// [`HandoffError::Hosts`] when there is no such host, when its kind is not supported yet, or when what the
+    /// ssh_config says of it cannot be used.
     pub fn handoff(&self, host: &str) -> Result<HandoffBuilder, HandoffError> {
         let host = self.host(host)?;
+        self.resolve(&host)?;
         Ok(HandoffBuilder::new(
             self.clone(),
             host,

@@ -74,7 +74,7 @@ impl Sending {
             kill_on_loop: watchdogs.kill_on_loop,
             ..Bounds::default()
         };
-        if let Some(inactivity) = watchdogs.inactivity {
+        if let Some(inactivity) = watchdogs.inactivity.or(request.host.inactivity) {
             bounds = bounds.inactivity(inactivity);
         }
         if let Some(limit) = watchdogs.loop_limit {

@@ -4,6 +4,7 @@
 //! of file go through it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::address::{Address, InvalidAddress};
 use super::error::{HostsError, Position, Warning};
@@ -27,6 +28,7 @@ pub(super) const TOML_KEYS: &[&str] = &[
     "state_dir",
     "os",
     "auto_approve",
+    "inactivity",
 ];
 
 /// The keys of a host in `hosts.json` and `hosts.jsonc`, those of opencode-remote-login.
@@ -205,6 +207,9 @@ impl Reader<'_> {
                 "opencode" => host.opencode = Some(field.text(&name)?.check(&name, str::parse)?),
                 "state_dir" => host.state_dir = Some(field.text(&name)?.check(&name, str::parse)?),
                 "os" => host.os = field.text(&name)?.check(&name, remote_os)?,
+                "inactivity" => {
+                    host.inactivity = Some(field.text(&name)?.check(&name, time)?);
+                }
                 _ => host.auto_approve = field.boolean(&name)?,
             }
         }
@@ -236,6 +241,13 @@ impl Reader<'_> {
             message: one_line(&message),
         });
     }
+}
+
+fn time(text: &str) -> Result<Duration, InvalidValue> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or(InvalidValue::Time)
 }
 
 /// The value of a key, and its place.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -85,6 +86,12 @@ pub struct Host {
     pub os: RemoteOs,
     /// Whether the agent there may do without asking what it would ask for.
     pub auto_approve: bool,
+    /// For how long the agent there may say nothing before its job counts as stalled.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_time"
+    )]
+    pub inactivity: Option<Duration>,
     /// Where it was defined.
     pub source: Source,
 }
@@ -113,6 +120,7 @@ impl Host {
             state_dir: None,
             os: RemoteOs::default(),
             auto_approve: false,
+            inactivity: None,
             source: Source::Inline,
         }
     }
@@ -142,6 +150,20 @@ fn optional_path<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => super::file::path_as_text(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "the form that serde's serialize_with demands"
+)]
+fn optional_time<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(&humantime::format_duration(*time)),
         None => serializer.serialize_none(),
     }
 }

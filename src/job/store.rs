@@ -269,6 +269,21 @@ impl Store {
         .await
     }
 
+    /// Removes a job's record; one that is not there is no error.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn remove(&self, job: &JobId) -> Result<(), StoreError> {
+        let job = job.clone();
+        self.call(move |store, connection| {
+            connection
+                .execute("DELETE FROM jobs WHERE id = ?1", [job.as_str()])
+                .map(|_| ())
+                .map_err(|error| database_error(&store.path, error))
+        })
+        .await
+    }
+
     /// Changes a job's record as it is now, in one transaction, and gives it as it is then.
     ///
     /// # Errors
@@ -353,21 +368,6 @@ impl Store {
                 }
             }
             Ok(mine)
-        })
-        .await
-    }
-
-    /// Removes a job's record; one that is not there is no error.
-    ///
-    /// # Errors
-    /// A database error.
-    pub async fn remove(&self, job: &JobId) -> Result<(), StoreError> {
-        let job = job.clone();
-        self.call(move |store, connection| {
-            connection
-                .execute("DELETE FROM jobs WHERE id = ?1", [job.as_str()])
-                .map(|_| ())
-                .map_err(|error| database_error(&store.path, error))
         })
         .await
     }

@@ -24,6 +24,7 @@ mod prune;
 mod returns;
 mod say;
 mod spawn;
+mod ssh_config;
 mod store;
 mod sync;
 mod trips;
