@@ -153,6 +153,9 @@ pub(crate) struct SendArgs {
     /// end detaches. The call's `message` is the message.
     #[arg(long, hide = true, conflicts_with_all = ["message", "message_file"])]
     pub(crate) tool_call: bool,
+    /// End the agent after this time ('30m', '2h'), counted on the host; what it had done can be collected.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) max_time: Option<Duration>,
     #[command(flatten)]
     pub(crate) watchdogs: WatchdogArgs,
     #[command(flatten)]

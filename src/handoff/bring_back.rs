@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::request::Homecoming;
 use super::running::Reporter;
@@ -73,6 +74,7 @@ impl BringBack<'_> {
             };
             match downloaded.await {
                 Ok(size) if size == total && Some(sha256_of(&to).await?) == exit.sha256 => {
+                    reach(FailPoint::Fetched);
                     return Ok(());
                 }
                 Ok(_) | Err(HandoffError::Ssh(SshError::TooLarge { .. })) => return Err(mismatch()),
@@ -92,7 +94,9 @@ impl BringBack<'_> {
         let agent = self.client.local_agent()?;
         let before = workspace.join(local_files::BEFORE);
         export(&agent, session, &before).await?;
+        reach(FailPoint::Before);
         let prepared = self.prepare(session, &workspace, &before).await?;
+        reach(FailPoint::Prepared);
         if prepared.returned.assistant_messages == 0 {
             return Err(HandoffError::NothingNew {
                 host: self.record.host.clone(),
@@ -107,8 +111,10 @@ impl BringBack<'_> {
             &self.record.local_directory
         };
         agent.import(&prepared.document, session, directory).await?;
+        reach(FailPoint::Imported);
         let after = workspace.join(local_files::AFTER);
         export(&agent, session, &after).await?;
+        reach(FailPoint::After);
         let expected = prepared.returned.new_message_ids.clone();
         let imported = prepared.document.clone();
         let difference = blocking(move || compare(&before, &imported, &after, &expected)).await?;
@@ -127,6 +133,7 @@ impl BringBack<'_> {
                 ))
                 .await;
         }
+        reach(FailPoint::Compared);
         Ok(trip(prepared.returned, exit))
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bring_back::BringBack;
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::request::Homecoming;
 use super::running::Reporter;
@@ -128,17 +129,19 @@ impl Follow<'_> {
             State::Failed
         };
         self.enter(state).await?;
+        reach(FailPoint::Collected);
         self.clean_up(link).await;
         Ok(self.outcome(Ending::Completed, Some(trip)))
     }
 
     /// Notes in the store what the job's end makes of it.
     pub(crate) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        let evidence = end_evidence(exit);
         self.record.note_exit(exit);
         self.record.attributes = Attributes::default();
-        self.enter(self.record.state.judge(self.record.mode, evidence))
-            .await
+        self.record.note(end_evidence(exit));
+        self.client.store().update(self.record).await?;
+        reach(FailPoint::EndNoted);
+        Ok(())
     }
 
     pub(crate) async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
@@ -250,10 +253,12 @@ impl Follow<'_> {
         };
         match cleaned {
             Ok(()) => {
+                reach(FailPoint::HostCleaned);
                 self.record.cleaned_ms = Some(now_ms());
                 if let Err(error) = self.client.store().update(self.record).await {
                     self.reporter.warn(error.to_string()).await;
                 }
+                reach(FailPoint::CleanNoted);
             }
             Err(reason) => {
                 self.reporter
@@ -268,6 +273,7 @@ impl Follow<'_> {
         if let Err(error) = local_files::remove_all(self.client.places(), &self.record.id) {
             self.reporter.warn(error.to_string()).await;
         }
+        reach(FailPoint::LocalCleaned);
     }
 
     async fn clean_host(&self, link: &mut Link) -> Result<(), String> {
@@ -324,6 +330,7 @@ fn phase_words(exit: &Exit) -> &'static str {
     }
 }
 
+/// Why a runner ended, in words that hold nothing of the host.
 pub(crate) fn reason_words(exit: &Exit) -> String {
     match exit.reason {
         ExitReason::Completed => "there is no result".to_owned(),

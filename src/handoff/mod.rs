@@ -14,6 +14,7 @@ mod clock;
 mod collect;
 mod discover;
 mod error;
+mod failpoint;
 mod follow;
 mod forward;
 mod jobs_api;
@@ -43,6 +44,9 @@ mod watch;
 pub use client::{Client, ClientOptions};
 pub use discover::{Discovery, HostDiscovery, Refused};
 pub use error::{Failure, HandoffError};
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use failpoint::FAIL_POINTS;
 pub use forward::{ForwardNews, Forwarding};
 pub use jobs_api::{Job, JobEvents, Jobs};
 pub use kill::{KillBuilder, KillEnding, Killed};

@@ -23,6 +23,7 @@ pub struct HandoffBuilder {
     pub(crate) model: Option<ModelId>,
     pub(crate) call: Call,
     pub(crate) homecoming: Homecoming,
+    pub(crate) max_time: Option<Duration>,
     pub(crate) spawn: Option<Spawn>,
     pub(crate) parent: Option<SessionId>,
     pub(crate) watchdogs: Watchdogs,
@@ -74,10 +75,18 @@ impl HandoffBuilder {
             model: None,
             call: Call::default(),
             homecoming: Homecoming::default(),
+            max_time: None,
             spawn: None,
             parent: None,
             watchdogs: Watchdogs::default(),
         }
+    }
+
+    /// How long the job may take on the host, from its start on; its agent is ended then, whoever watches, and what it
+    /// had done can be collected. Without it there is no limit.
+    pub fn max_time(mut self, limit: Duration) -> Self {
+        self.max_time = Some(limit);
+        self
     }
 
     /// The session to hand over; without it the newest one of the current directory.

@@ -80,9 +80,10 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
     })
 }
 
-/// Live, or back and not tidied up.
+/// Live; or back, or never launched, and not tidied up.
 fn is_unfinished(record: &JobRecord) -> bool {
-    record.state.is_live() || record.is_brought_home() && record.cleaned_ms.is_none()
+    let left_there = record.is_brought_home() || record.remote.is_some() && !record.was_launched();
+    record.state.is_live() || left_there && record.cleaned_ms.is_none()
 }
 
 async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> HostSync {

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::HandoffError;
+use super::failpoint::{FailPoint, reach};
 use super::link::{Link, Live};
 use super::remote;
 use super::running::Reporter;
@@ -278,11 +279,13 @@ impl Watch {
                 self.reporter.tell(Event::Agent { agent }).await;
             }
             let bytes = files.read(&exit_path, SMALL_FILE).await?;
+            reach(FailPoint::SeenEnded);
             return Ok(Some(Watched::Ended(Exit::parse(&bytes)?)));
         }
         if until_running && matches!(self.phase, Some(Phase::Running | Phase::Exporting)) {
             return Ok(Some(Watched::AgentRuns));
         }
+        reach(FailPoint::Looked);
         if !grown && self.silent_since.elapsed() >= SILENCE {
             self.silent_since = Instant::now();
             return self.judge_silence(live).await;
@@ -344,6 +347,9 @@ impl Watch {
             Some(Phase::Exporting) => Step::RemoteExport,
         };
         self.reporter.step(step, "").await;
+        if phase == Some(Phase::Running) {
+            reach(FailPoint::SeenRunning);
+        }
     }
 
     async fn read_events(&mut self, live: &Live) -> Result<bool, HandoffError> {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Bounds, JobId, JobKind, Mode, State, Usage};
+use super::{Attributes, Bounds, Evidence, JobId, JobKind, Mode, State, Usage};
 use crate::agent::Exit;
 use crate::hosts::HostName;
 use crate::session::SessionId;
@@ -264,6 +264,19 @@ impl JobRecord {
             && self.cleaned_ms.is_none()
             && self.remote.is_some()
             && self.was_launched()
+    }
+
+    /// Moves the job to where the evidence says that it is; true when that changed the record.
+    ///
+    /// A launch that nobody here saw is noted on the way: a job that ended since then has run.
+    pub fn note(&mut self, evidence: Evidence) -> bool {
+        let noted = self.history.len();
+        let state = self.state.judge(self.mode, evidence);
+        if self.state.is_live() && evidence.shows_launch() && !self.was_launched() {
+            self.enter(State::Running);
+        }
+        self.enter(state);
+        self.history.len() != noted
     }
 
     /// Moves the job into a state and notes when; entering the present state again changes nothing.

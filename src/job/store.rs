@@ -566,11 +566,11 @@ fn database_error(path: &Path, source: rusqlite::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::job::{JobKind, Mode, State};
 
-    fn record(session: &str) -> JobRecord {
+    pub(in crate::job) fn record(session: &str) -> JobRecord {
         JobRecord::new(
             JobKind::Handoff,
             "box".parse().unwrap(),

@@ -47,6 +47,28 @@ ho_await_started() {
   ho_say_file started started
 }
 
+# Sets ho_others, how many other live jobs this host has: claimed, not ended, and their runner not known to be gone. Of
+# two that are launched at the same time and have not started, the older one counts for the younger.
+ho_count_others() {
+  ho_others=0
+  for ho_other in ../*/claim; do
+    ho_other=${ho_other%/claim}
+    if [ -e "$ho_other/exit" ] || [ -e "$ho_other/claim/tombstone" ] || ! [ -d "$ho_other/claim" ]; then continue; fi
+    case ${ho_other#../} in
+      "${ho_dir##*/}") continue ;;
+    esac
+    if [ -f "$ho_other/started" ]; then
+      ho_judge "$ho_other/started"
+      case $ho_alive in
+        no | reboot) continue ;;
+      esac
+    elif [ "$(printf '%s\n' "${ho_other#../}" "${ho_dir##*/}" | LC_ALL=C sort | sed -n '1p')" != "${ho_other#../}" ]; then
+      continue
+    fi
+    ho_others=$((ho_others + 1))
+  done
+}
+
 ho_main_launch() {
   ho_mine=$1
   if [ -z "$ho_mine" ]; then
@@ -77,6 +99,20 @@ ho_main_launch() {
       ho_say launch unwritable
       return
     fi
+    ho_most=$(ho_param max_jobs)
+    case $ho_most in
+      '' | *[!0-9]*) ;;
+      *)
+        ho_count_others
+        if [ "$ho_others" -ge "$ho_most" ]; then
+          # Nothing runs and nothing will: the claim was ours.
+          ho_put claim/tombstone "full $ho_others"
+          ho_say launch full
+          ho_say count "$ho_others"
+          return
+        fi
+        ;;
+    esac
     if command -v setsid >/dev/null 2>&1; then
       setsid sh ./run.sh run </dev/null >>runner.log 2>&1 &
     elif command -v nohup >/dev/null 2>&1; then
@@ -102,7 +138,15 @@ ho_main_launch() {
     ho_rest
   done
   case $(ho_claimed_by) in
-    tombstone) ho_say launch tombstone ;;
+    tombstone)
+      ho_others=$(sed -n 's/^full //p' claim/tombstone)
+      if [ -n "$ho_others" ]; then
+        ho_say launch full
+        ho_say count "$ho_others"
+      else
+        ho_say launch tombstone
+      fi
+      ;;
     "nonce:$ho_mine") ho_await_started ;;
     empty) ho_say launch unknown ;;
     *) ho_say launch taken ;;
