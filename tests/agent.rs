@@ -133,6 +133,75 @@ fn undo_after_a_return_touches_no_file_that_the_host_changed() -> Result<()> {
     Ok(())
 }
 
+/// What the agent waits for there: the file `go` in its work directory.
+const WAIT: &str = "TOOL:bash {\"command\":\"touch started; until [ -e go ]; do sleep 0.1; done\",\"description\":\"wait\"}";
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
+fn a_spawned_agent_hears_what_it_is_told_in_order_and_its_session_comes_here_whole() -> Result<()> {
+    for version in [CURRENT, OLD] {
+        let trip = Trip::new(version)?;
+        let handover = |arguments: &[&str]| trip.client.run(&trip.project, arguments);
+        let started = handover(&[
+            "run",
+            "far",
+            "--dir=~/work",
+            "--title=a title",
+            "--json",
+            WAIT,
+        ])?
+        .expect_code(0)?
+        .last()?;
+        let job = started["job"].as_str().context("no job")?.to_owned();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        while !trip.remote.shell("ls work")?.contains("started") {
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "the agent did not begin"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        for message in ["the first message", "the second message"] {
+            handover(&["say", &job, message, "--json"])?.expect_code(0)?;
+        }
+        trip.remote.shell("touch work/go")?;
+        let result = handover(&["collect", &job, "--import", "--json"])?
+            .expect_code(0)?
+            .last()?;
+        ensure!(result["outcome"] == "completed", "{result}");
+        ensure!(result["tool_calls"] == 1, "{result}");
+        ensure!(
+            result["text"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("mock reply to:")),
+            "{result}"
+        );
+        let session = result["session"].as_str().context("no session")?;
+        let export = trip.export(session)?;
+        let asked: Vec<String> = messages(&export)?
+            .iter()
+            .filter(|message| message["info"]["role"] == "user")
+            .map(|message| {
+                let text = message["parts"][0]["text"].as_str();
+                text.unwrap_or_default().trim().to_owned()
+            })
+            .collect();
+        ensure!(
+            asked == [WAIT, "the first message", "the second message"],
+            "{asked:#?}"
+        );
+        ensure!(
+            export["info"]["title"] == "a title",
+            "{}",
+            export["info"]["title"]
+        );
+        // The session goes on here.
+        trip.local
+            .run(&trip.project, Some(session), "and now here")?;
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs real opencode and sshd: tests/run"]
 fn the_agent_runs_in_the_directory_that_was_asked_for() -> Result<()> {

@@ -550,6 +550,117 @@ fn of_two_calls_in_one_message_one_is_done_and_one_is_clearly_refused() -> Resul
     Ok(())
 }
 
+/// What the calls of any tool of ours answered, in order.
+fn job_answers(export: &Value) -> Result<Vec<String>> {
+    let parts = messages(export)?
+        .iter()
+        .filter_map(|message| message["parts"].as_array())
+        .flatten();
+    let calls = parts.filter(|part| {
+        let tool = part["tool"].as_str().unwrap_or_default();
+        part["type"] == "tool" && tool.starts_with("remote_")
+    });
+    calls
+        .map(|part| {
+            let state = &part["state"];
+            let text = state["output"].as_str().or(state["error"].as_str());
+            Ok(text.context("a call without an answer")?.to_owned())
+        })
+        .collect()
+}
+
+fn ensure_each_says(answers: &[String], expected: &[&[&str]]) -> Result<()> {
+    ensure!(answers.len() == expected.len(), "{answers:#?}");
+    for (answer, parts) in answers.iter().zip(expected) {
+        for part in *parts {
+            ensure!(answer.contains(part), "no {part:?} in: {answer}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
+fn an_agent_is_started_steered_and_collected_by_tools() -> Result<()> {
+    let seat = Seat::take()?;
+    let session = seat.local.run(
+        &seat.project,
+        None,
+        &format!(
+            "TOOL:remote_run {}",
+            json!({"host": "far", "prompt": WAIT, "title": "a title", "directory": "~/work"})
+        ),
+    )?;
+    let job = seat.job()?;
+    until("the agent is at work", || {
+        Ok(seat.remote.shell("ls work")?.contains("started"))
+    })?;
+    let prompt = [
+        "TOOL:remote_jobs {}".to_owned(),
+        format!("TOOL:remote_status {}", json!({"job": job})),
+        format!(
+            "TOOL:remote_say {}",
+            json!({"job": job, "message": "say it again"})
+        ),
+        format!("TOOL:remote_collect {}", json!({"job": job, "seconds": 1})),
+        "TOOL:bash {\"command\":\"true\",\"description\":\"nothing\"}".to_owned(),
+    ];
+    seat.local
+        .run(&seat.project, Some(&session), &prompt.join("\n"))?;
+    seat.remote.shell("touch work/go")?;
+    let prompt = [
+        format!("TOOL:remote_collect {}", json!({"job": job})),
+        format!("TOOL:remote_logs {}", json!({"job": job})),
+        format!(
+            "TOOL:remote_say {}",
+            json!({"job": job, "message": "too late"})
+        ),
+        format!("TOOL:remote_status {}", json!({"job": "jzzz"})),
+        format!("TOOL:remote_kill {}", json!({"job": job})),
+    ];
+    seat.local
+        .run(&seat.project, Some(&session), &prompt.join("\n"))?;
+    let answers = job_answers(&seat.local.export(&seat.project, &session)?)?;
+    ensure_each_says(
+        &answers,
+        &[
+            &[&job, "runs on the host far"],
+            &[&job, "running", "\"a title\""],
+            &[&job, "running", "session ses_"],
+            &["has the message"],
+            &["goes on"],
+            &["has ended", "> mock reply to: say it again", "1 tool call"],
+            &["[tool bash: completed]", "> mock reply to: say it again"],
+            &["(inbox_closed)"],
+            &["(no_such_job)"],
+            &["had ended already"],
+        ],
+    )?;
+    seat.ensure_nothing_private_was_seen()
+}
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
+fn a_model_ends_the_jobs_of_its_own_session_alone() -> Result<()> {
+    let seat = Seat::take()?;
+    let run = format!("TOOL:remote_run {}", json!({"host": "far", "prompt": WAIT}));
+    let own = seat.local.run(&seat.project, None, &run)?;
+    let job = seat.job()?;
+    let kill = format!("TOOL:remote_kill {}", json!({"job": job}));
+    let other = seat.local.run(&seat.project, None, &kill)?;
+    let answers = job_answers(&seat.local.export(&seat.project, &other)?)?;
+    ensure_each_says(
+        &answers,
+        &[&["(not_own_job)", "not started by this session"]],
+    )?;
+    ensure!(seat.jobs()?[0]["state"] == "running", "{:?}", seat.jobs()?);
+    seat.local.run(&seat.project, Some(&own), &kill)?;
+    let answers = job_answers(&seat.local.export(&seat.project, &own)?)?;
+    ensure_each_says(&answers, &[&[&job], &["is ended"]])?;
+    ensure!(seat.jobs()?[0]["state"] == "killed", "{:?}", seat.jobs()?);
+    seat.ensure_nothing_private_was_seen()
+}
+
 #[test]
 #[ignore = "needs real opencode and sshd: tests/run"]
 fn the_users_permissions_hold_for_the_tool() -> Result<()> {

@@ -270,7 +270,7 @@ pub(crate) struct JobsArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
     /// Look on the host (without --host on all) for jobs that this machine has no record of, and make records of them.
-    #[arg(long, conflicts_with_all = ["all", "session"])]
+    #[arg(long, conflicts_with_all = ["all", "session", "state"])]
     pub(crate) discover: bool,
     /// Print one JSON array, newest first.
     #[arg(long)]

@@ -4,9 +4,10 @@
 
 use super::observe::{JobUpdate, JobsWatch, look_once};
 use super::say::say;
-use super::{Client, CollectBuilder, HandoffError, Log, LogReader};
+use super::{Client, CollectBuilder, HandoffError, KillBuilder, Log, LogReader, SyncReport};
 use crate::agent::EventParser;
 use crate::events::AgentEvent;
+use crate::hosts::HostName;
 use crate::job::{JobId, JobRecord};
 use crate::session::SessionId;
 
@@ -59,6 +60,15 @@ impl Jobs {
     #[must_use]
     pub fn watch(&self, jobs: Vec<JobRecord>) -> JobsWatch {
         JobsWatch::start(&self.client, jobs)
+    }
+
+    /// Finds out what became of the unfinished jobs of these hosts (none named: of all), and closes those that were
+    /// never launched. See [`Client::sync`].
+    ///
+    /// # Errors
+    /// As [`Client::sync`].
+    pub async fn sync(&self, hosts: &[HostName]) -> Result<SyncReport, HandoffError> {
+        self.client.sync(hosts).await
     }
 
     /// Looks at every job that has not ended, hosts side by side, and gives the records as they are then; a host that
@@ -146,6 +156,11 @@ impl Job {
     /// Begins its collection.
     pub fn collect(&self) -> CollectBuilder {
         self.client.collect(self.record.id.to_string())
+    }
+
+    /// Begins its end: the agent and everything that it has started.
+    pub fn kill(&self) -> KillBuilder {
+        self.client.kill(self.record.id.to_string())
     }
 
     /// Gives the running agent a message, which it reads after its present turn.

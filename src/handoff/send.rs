@@ -71,11 +71,11 @@ impl Sending {
     ) -> Result<Self, Failure> {
         let (spawn, watchdogs) = (request.spawn.as_ref(), request.watchdogs);
         let mut bounds = Bounds {
-            kill_on_stall: watchdogs.kill_on_stall,
+            kill_on_stall: watchdogs.kill_on_stall || request.host.kill_on_stall,
             kill_on_loop: watchdogs.kill_on_loop,
             ..Bounds::default()
         };
-        if let Some(inactivity) = watchdogs.inactivity {
+        if let Some(inactivity) = watchdogs.inactivity.or(request.host.inactivity) {
             bounds = bounds.inactivity(inactivity);
         }
         if let Some(limit) = watchdogs.loop_limit {

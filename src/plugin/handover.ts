@@ -1,6 +1,7 @@
 // handover plugin @@VERSION@@: written by "handover plugin install", removed by "handover plugin uninstall"; changes are lost.
 //
-// Gives opencode the tool remote_login. All work is done by the program below; this file starts it, shows how far
+// Gives opencode the tool remote_login, and tools for jobs on hosts: remote_run, remote_jobs, remote_status,
+// remote_collect, remote_say, remote_kill and remote_logs. All work is done by the program below; this file starts it, shows how far
 // it is, and answers. It asks the program for what a model may see: names, kinds and counts, never an address.
 
 import { spawn } from "node:child_process"
@@ -259,6 +260,206 @@ function answered(result: Json, host: string): string {
   }
 }
 
+/** What the program answered: its JSON lines, the error among them, and why it did not start. */
+type Answer = { lines: Json[]; error?: Json }
+
+/** Runs the program once, with `input` on its standard input; an abort interrupts it, and what runs on a host goes on. */
+async function ask(parameters: string[], directory: string, context: Json, input = ""): Promise<Answer> {
+  const lines: Json[] = []
+  const child = start(parameters, directory)
+  const ended = finish(child, (line) => lines.push(line))
+  child.stdin!.end(input)
+  const abort = () => child.kill("SIGINT")
+  if (context.abort?.aborted) abort()
+  else context.abort?.addEventListener("abort", abort, { once: true })
+  const end = await ended
+  context.abort?.removeEventListener?.("abort", abort)
+  if (end instanceof Error) {
+    return { lines, error: { kind: "not_started", message: "the program handover is not where it was" } }
+  }
+  return { lines, error: lines.find((line) => line.error)?.error }
+}
+
+const lastLine = (answer: Answer): Json => answer.lines[answer.lines.length - 1] ?? {}
+
+function refused(tool: string, error: Json): string {
+  const lines = [`${tool} failed (${error.kind ?? "other"}): ${error.message ?? "no reason was given"}.`]
+  if (error.hint) lines.push(`What helps: ${error.hint}.`)
+  return lines.join("\n")
+}
+
+const stateOf = (job: Json) => [job.state, ...(job.attributes ?? [])].join(", ")
+
+/** A job on one line. Titles and prompts are quoted: what they say was not said here. */
+function jobLine(job: Json): string {
+  const what = job.title ?? job.prompt
+  const parts = [job.id, stateOf(job), `on ${job.host}`, job.kind, duration(job.duration_ms ?? 0)]
+  if (job.tokens) parts.push(`${job.tokens.input + job.tokens.output} tokens`, `$${(job.cost ?? 0).toFixed(4)}`)
+  return parts.join(" · ") + (what ? ` · ${JSON.stringify(what)}` : "")
+}
+
+function jobDetails(job: Json): string {
+  const lines = [jobLine(job)]
+  if (job.session) lines.push(`session ${job.session}`)
+  lines.push(`${counted(job.tool_calls ?? 0, "tool call")}; last event: ${job.last_event ?? "none yet"}`)
+  if (job.exit_code != null) lines.push(`the agent ended with status ${job.exit_code}`)
+  if (job.signal != null) lines.push(`the agent was ended by signal ${job.signal}`)
+  if (job.undelivered) lines.push(`${counted(job.undelivered, "message")} that the agent there did not read`)
+  if (job.notice) lines.push(`notice: ${job.notice}`)
+  if (job.result) lines.push("the beginning of the result, quoted:", quoted(job.result))
+  return lines.join("\n")
+}
+
+/** One of the agent's events there. */
+function eventLine(event: Json): string {
+  switch (event.event) {
+    case "text":
+      return quoted(String(event.text))
+    case "tool_use":
+      return `[tool ${event.tool}: ${event.status}]`
+    case "step_finish":
+      return `[step: ${event.tokens?.input ?? 0} tokens in, ${event.tokens?.output ?? 0} out]`
+    case "error":
+      return "[the agent reported an error]"
+    default:
+      return ""
+  }
+}
+
+const text = (description: string) => ({ type: "string", description })
+const JOB = text("The job: its id, or the beginning of one")
+
+/** What is asked of a tool, and what it needs of that: opencode takes every plain argument for required. */
+type JobTool = {
+  description: string
+  args: Json
+  required: string[]
+  /** What the user's permissions are asked for: a host or a job. */
+  pattern: (args: Json) => string
+  run: (args: Json, context: Json, directory: string) => Promise<string>
+}
+
+const JOB_TOOLS: Record<string, JobTool> = {
+  remote_run: {
+    description:
+      "Starts a fresh agent on another machine with a task of its own, and answers at once with the job's id. It works " +
+      "there in the background and knows nothing of this conversation: the prompt must say all that it needs. " +
+      "remote_login lists the hosts.",
+    args: {
+      host: text("The host's name"),
+      prompt: text("The task, complete"),
+      directory: text("The work directory on the host; left out: the configured one"),
+      agent: text("The agent to use; left out: the default"),
+      model: text("The model to use, provider/model; left out: the default"),
+      title: text("A title for the job"),
+    },
+    required: ["host", "prompt"],
+    pattern: (args) => String(args.host),
+    async run(args, context, directory) {
+      const parameters = ["run", "--for-model", `--parent=${context.sessionID}`]
+      if (args.directory) parameters.push(`--dir=${args.directory}`)
+      for (const name of ["agent", "model", "title"]) if (args[name]) parameters.push(`--${name}=${args[name]}`)
+      const answer = await ask([...parameters, "--", String(args.host), "-"], directory, context, String(args.prompt))
+      if (answer.error) return refused("remote_run", answer.error)
+      const job = lastLine(answer).job ?? answer.lines.find((line) => line.job)?.job
+      if (!job) return "The job was not started."
+      return `The agent runs on the host ${args.host} as job ${job}. remote_status and remote_logs show how far it is, remote_collect waits for its result.`
+    },
+  },
+  remote_jobs: {
+    description: "Lists the jobs on other machines that have not ended, or whose result was not collected.",
+    args: { all: { type: "boolean", description: "Those that were collected too" } },
+    required: [],
+    pattern: () => "*",
+    async run(args, context, directory) {
+      const all = args.all === true || args.all === "true" ? ["--all"] : []
+      const answer = await ask(["jobs", "--for-model", ...all], directory, context)
+      if (answer.error) return refused("remote_jobs", answer.error)
+      const jobs: Json[] = Array.isArray(lastLine(answer)) ? (lastLine(answer) as Json[]) : []
+      const shown = jobs.slice(0, 50).map(jobLine)
+      if (jobs.length > shown.length) shown.push(`and ${jobs.length - shown.length} older ones`)
+      return shown.join("\n") || "There are no jobs."
+    },
+  },
+  remote_status: {
+    description: "Looks at one job on another machine: its state, what it has used, what is odd about it.",
+    args: { job: JOB },
+    required: ["job"],
+    pattern: (args) => String(args.job),
+    async run(args, context, directory) {
+      const answer = await ask(["status", "--for-model", "--", String(args.job)], directory, context)
+      return answer.error ? refused("remote_status", answer.error) : jobDetails(lastLine(answer))
+    },
+  },
+  remote_collect: {
+    description:
+      "Waits until a job on another machine has ended, and answers with its result. With seconds it waits that long at " +
+      "most; the job goes on then.",
+    args: { job: JOB, seconds: { type: "number", description: "How long to wait at most; left out: to the end" } },
+    required: ["job"],
+    pattern: (args) => String(args.job),
+    async run(args, context, directory) {
+      const limit = Number(args.seconds) > 0 ? [`--timeout=${Math.ceil(Number(args.seconds))}s`] : []
+      const answer = await ask(["collect", "--for-model", ...limit, "--", String(args.job)], directory, context)
+      if (answer.error) return refused("remote_collect", answer.error)
+      const result = answer.lines.find((line) => line.event === "result") ?? {}
+      switch (result.outcome) {
+        case "completed":
+          return [
+            `Job ${result.job} on the host ${result.host} has ended. The last words of its agent, quoted:`,
+            quoted(result.text || "(no text)"),
+            `${figures(result)}.` + (result.agent_exit ? ` The agent ended with status ${result.agent_exit}.` : ""),
+          ].join("\n\n")
+        case "closed":
+          return `Job ${result.job} was never launched, and is closed now.`
+        default:
+          return `Job ${result.job ?? args.job} has not ended yet, and goes on.`
+      }
+    },
+  },
+  remote_say: {
+    description: "Gives the agent of a running job a message, which it reads after its present turn.",
+    args: { job: JOB, message: text("What the agent there is told") },
+    required: ["job", "message"],
+    pattern: (args) => String(args.job),
+    async run(args, context, directory) {
+      const answer = await ask(["say", "--for-model", "--", String(args.job), "-"], directory, context, String(args.message))
+      if (answer.error) return refused("remote_say", answer.error)
+      return `Job ${lastLine(answer).job} has the message; its agent reads it after its present turn.`
+    },
+  },
+  remote_kill: {
+    description:
+      "Ends a job that was started in this session: its agent and everything that it has started. What it had done can " +
+      "be collected.",
+    args: { job: JOB },
+    required: ["job"],
+    pattern: (args) => String(args.job),
+    async run(args, context, directory) {
+      const parameters = ["kill", "--for-model", `--parent=${context.sessionID}`, "--", String(args.job)]
+      const answer = await ask(parameters, directory, context)
+      if (answer.error) return refused("remote_kill", answer.error)
+      const killed = lastLine(answer)
+      const rest = killed.result ? " What it had done can be collected with remote_collect." : ""
+      if (killed.outcome === "already_ended") return `Job ${killed.job} had ended already: ${killed.state}.${rest}`
+      return `Job ${killed.job} on the host ${killed.host} is ended.${rest}`
+    },
+  },
+  remote_logs: {
+    description: "Shows the end of what a job's agent has said and done.",
+    args: { job: JOB },
+    required: ["job"],
+    pattern: (args) => String(args.job),
+    async run(args, context, directory) {
+      const answer = await ask(["logs", "--for-model", "--", String(args.job)], directory, context)
+      if (answer.error) return refused("remote_logs", answer.error)
+      const tail = lastLine(answer)
+      const lines = (tail.events ?? []).map(eventLine).filter(Boolean)
+      return [`Job ${tail.job}, the end of its events; what its agent said is quoted:`, ...lines].join("\n")
+    },
+  },
+}
+
 export default {
   id: "handover",
   server: async (input: Json) => {
@@ -362,8 +563,24 @@ export default {
       () => undefined,
     )
     const first = await list(input.directory)
+    const jobTools = Object.entries(JOB_TOOLS).map(([name, tool]) => [
+      name,
+      {
+        description: tool.description,
+        args: tool.args,
+        async execute(args: Json, context: Json) {
+          const missing = tool.required.filter((key) => !String(args[key] ?? "").trim())
+          if (missing.length) return { title: name, output: `${name} needs ${missing.join(" and ")}.`, metadata: {} }
+          const pattern = tool.pattern(args)
+          await context.ask?.({ permission: name, patterns: [pattern], always: [pattern], metadata: {} })
+          const output = await tool.run(args, context, context.directory ?? input.directory)
+          return { title: `${name} ${pattern}`, output, metadata: {} }
+        },
+      },
+    ])
     return {
       tool: {
+        ...Object.fromEntries(jobTools),
         [TOOL]: {
           description: description(first),
           args: {
@@ -394,6 +611,8 @@ export default {
       },
       // Asked before every call of the model, so the list is as the hosts files are now.
       "tool.definition": async (asked: Json, output: Json) => {
+        const jobTool = JOB_TOOLS[asked.toolID]
+        if (jobTool && output.jsonSchema) output.jsonSchema = { ...output.jsonSchema, required: jobTool.required }
         if (asked.toolID !== TOOL) return
         output.description = description(await list(input.directory))
         // opencode takes every plain argument for required, and none is.
