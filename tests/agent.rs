@@ -2,6 +2,8 @@
 //!
 //! Run through `tests/run`, which brings opencode and may make system users. Each test takes a [`Trip`] of its own.
 
+#![cfg(unix)]
+
 #[path = "support/opencode.rs"]
 mod opencode;
 #[path = "support/provider.rs"]

@@ -2,6 +2,8 @@
 //!
 //! Run through `tests/run`, which starts the containers. Each test takes a [`Seat`] of its own.
 
+#![cfg(unix)]
+
 #[path = "support/compose.rs"]
 mod compose;
 mod support;

@@ -1,5 +1,7 @@
 //! The calls that are made to a job's own script, and the small ones beside it.
 
+use std::time::Duration;
+
 use super::{AgentError, Answer, Exit, Nonce, ScriptCall};
 use crate::ssh::RemotePath;
 
@@ -64,6 +66,17 @@ impl<'a> JobCall<'a> {
     /// As for [`launch`](Self::launch).
     pub fn settle(&self) -> Result<ScriptCall, AgentError> {
         self.verb("settle", "")
+    }
+
+    /// Asks for the end of a job: of the agent's family, never of the runner, which exports what there is. Where the
+    /// runner is gone, the call itself ends the family and exports. Read by [`KillAnswer::parse`]; to be repeated
+    /// freely.
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn kill(&self, why: KillReason, grace: Duration) -> Result<ScriptCall, AgentError> {
+        let grace = grace.as_secs().min(KillReason::LONGEST_GRACE.as_secs());
+        self.verb("kill", &format!("{} {grace}", why.word()))
     }
 
     /// Exports again for an ended job that has no result; read by [`parse_export`](Self::parse_export). To be repeated
@@ -158,6 +171,75 @@ impl RemoveAnswer {
             return Ok(Self::Alive);
         }
         Ok(done(&answer, "remove").map_or_else(Self::Failed, |()| Self::Removed))
+    }
+}
+
+/// Why a job is ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum KillReason {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// Nothing came from the agent for too long.
+    Stalled,
+    /// The agent went in circles.
+    Looping,
+}
+
+impl KillReason {
+    /// The longest grace period that the runner takes.
+    pub const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "killed",
+            Self::Stalled => "stalled",
+            Self::Looping => "looping",
+        }
+    }
+}
+
+/// The answer to [`JobCall::kill`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KillAnswer {
+    /// The runner has been asked and will end the agent.
+    Asked,
+    /// The job has ended: before the call, or by it.
+    Ended(Exit),
+    /// It was never launched, and never will be.
+    NeverLaunched,
+    /// The host has booted since: there is nothing to end.
+    Rebooted,
+    /// The job's directory is not there, or not its script.
+    Missing,
+    /// Nothing could be written there: nobody was asked.
+    Unwritable,
+}
+
+impl KillAnswer {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`] and [`Exit::parse`], and [`AgentError::AnswerField`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        let answer = call.answer(stdout)?;
+        if answer.text("missing").is_some() {
+            return Ok(Self::Missing);
+        }
+        match answer.required("kill")?.as_str() {
+            "asked" => Ok(Self::Asked),
+            "ended" => Ok(Self::Ended(Exit::parse(
+                &answer.file("exit").unwrap_or_default(),
+            )?)),
+            "never" => Ok(Self::NeverLaunched),
+            "reboot" => Ok(Self::Rebooted),
+            "unwritable" => Ok(Self::Unwritable),
+            _ => Err(AgentError::AnswerField {
+                field: "kill".to_owned(),
+            }),
+        }
     }
 }
 

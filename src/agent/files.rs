@@ -41,6 +41,8 @@ pub mod names {
     /// Follow-up messages: a client puts `NAME.part` here and renames it to `NAME.txt`; when the rename fails, the
     /// message was refused.
     pub const INBOX: &str = "inbox";
+    /// Asks for the end: lines `reason=` and `grace=`, by a client or by the runner's own time limit.
+    pub const KILL: &str = "kill";
     /// The result.
     pub const RESULT: &str = "back.json";
     /// The end, written last.
@@ -54,6 +56,8 @@ const RUN_SCRIPT: &str = concat!(
     include_str!("scripts/frame.sh"),
     include_str!("scripts/login_env.sh"),
     include_str!("scripts/identity.sh"),
+    include_str!("scripts/family.sh"),
+    include_str!("scripts/kill.sh"),
     include_str!("scripts/runner.sh"),
     include_str!("scripts/removal.sh"),
     include_str!("scripts/verbs.sh")
@@ -87,13 +91,37 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What a job does on its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// A session of this machine goes on there.
+    #[default]
+    Handoff,
+    /// A fresh session is made there.
+    Spawn,
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Handoff => "handoff",
+            Self::Spawn => "spawn",
+        })
+    }
+}
+
 /// What a job is made of.
 #[derive(Debug, Clone)]
 pub struct JobSpec<'a> {
     /// The job's id.
     pub job: &'a str,
-    /// The session that moves.
-    pub session: &'a SessionId,
+    /// Whether a session moves, or is made there.
+    pub kind: JobKind,
+    /// The session that moves; `None` for a spawned job.
+    pub session: Option<&'a SessionId>,
+    /// The title of a session that is made there; one line.
+    pub title: Option<&'a str>,
     /// The configured host's name.
     pub host: &'a HostName,
     /// Whether it is expected back.
@@ -138,7 +166,8 @@ impl std::fmt::Debug for JobFile {
 }
 
 impl JobSpec<'_> {
-    /// Makes every file but `session.json`, which the caller streams; `session_size` is its size in bytes.
+    /// Makes every file but `session.json`, which the caller streams; `session_size` is its size in bytes, 0 for a
+    /// spawned job, which has none.
     ///
     /// # Errors
     /// [`AgentError::Parameter`] when the id, the agent or the model cannot be used.
@@ -147,10 +176,13 @@ impl JobSpec<'_> {
         check_name("the agent", self.agent)?;
         check_name("the model", self.model)?;
         check_parameter("the sender", self.sender)?;
+        check_parameter("the title", self.title.unwrap_or_default())?;
         let record = JobRecord {
             protocol: PROTOCOL,
             job: self.job.to_owned(),
-            session: self.session.clone(),
+            kind: self.kind,
+            session: self.session.cloned(),
+            title: self.title.map(str::to_owned),
             host: self.host.clone(),
             mode: self.mode,
             directory: self.directory.clone(),
@@ -177,7 +209,9 @@ impl JobSpec<'_> {
             file(names::PROMPT, self.prompt),
             file(names::SCRIPT, RUN_SCRIPT),
             file("params/job", self.job),
-            file("params/session", self.session.as_str()),
+            file("params/kind", &self.kind.to_string()),
+            file("params/session", self.session.map_or("", SessionId::as_str)),
+            file("params/title", self.title.unwrap_or_default()),
             file("params/directory", self.directory.as_str()),
             file("params/opencode", self.opencode.as_str()),
             file("params/agent", self.agent.unwrap_or_default()),
@@ -211,8 +245,14 @@ pub struct JobRecord {
     pub protocol: u32,
     /// The job's id.
     pub job: String,
-    /// The session that moved.
-    pub session: SessionId,
+    /// Whether the session was moved, or made on the host.
+    #[serde(default)]
+    pub kind: JobKind,
+    /// The session that moved; `None` for a spawned job.
+    pub session: Option<SessionId>,
+    /// The title asked for.
+    #[serde(default)]
+    pub title: Option<String>,
     /// The host's name at the sender.
     pub host: HostName,
     /// Whether it is expected back.
@@ -276,7 +316,9 @@ mod tests {
         let (directory, opencode) = ("/w/a b".parse().unwrap(), "/bin/opencode".parse().unwrap());
         let spec = JobSpec {
             job: "j000000000-000000",
-            session: &session,
+            kind: JobKind::Handoff,
+            session: Some(&session),
+            title: None,
             host: &host,
             mode: Mode::RoundTrip,
             directory: &directory,
@@ -294,7 +336,7 @@ mod tests {
         let record = JobRecord::parse(&job.content).unwrap();
         assert_eq!(
             (record.session, record.mode, record.agent.as_deref()),
-            (session.clone(), Mode::RoundTrip, Some("build"))
+            (Some(session.clone()), Mode::RoundTrip, Some("build"))
         );
         for bad in ["", "-x", "a\nb"] {
             assert!(

@@ -25,16 +25,18 @@ mod stream;
 mod survivor;
 
 #[cfg(all(test, unix))]
+mod kill_tests;
+#[cfg(all(test, unix))]
 mod runner_tests;
 #[cfg(all(test, unix))]
 mod script_tests;
 #[cfg(all(test, unix))]
 mod stub;
 
-pub use call::{CheckCleanup, JobCall, Models, RemoveAnswer};
+pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
 pub use error::AgentError;
-pub use files::{JobFile, JobRecord, JobSpec, Mode, names, runner_script};
+pub use files::{JobFile, JobKind, JobRecord, JobSpec, Mode, names, runner_script};
 pub use identity::LocalIdentity;
 pub use launch::LaunchAnswer;
 pub use local::{LocalAgent, SessionEntry};

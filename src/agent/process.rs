@@ -1,7 +1,7 @@
 //! One run of a local program: no shell, a deadline, bounded output.
 //!
-//! The invariant: the program is in a process group of its own, so that Ctrl-C at the terminal reaches only us, and
-//! the whole group ends when we give it up.
+//! The invariant: the program is in a process group of its own, so that Ctrl-C at the terminal reaches only us, and the
+//! whole group ends when we give it up (on Windows, where groups are for Ctrl-C alone, a job object).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::{ChildStderr, Command};
 
 use super::AgentError;
 use super::script::tail;
@@ -56,7 +56,6 @@ pub(super) async fn run(
         .stdout(stdout)
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    own_group(&mut process);
     if let Some(directory) = directory {
         // The system would blame the program for it.
         if !directory.is_dir() {
@@ -70,9 +69,8 @@ pub(super) async fn run(
         program: program.to_owned(),
         source,
     };
-    let mut group = Group(process.spawn().map_err(start_error)?);
-    let child = &mut group.0;
-    let mut stderr = child.stderr.take();
+    let mut group = Group::spawn(process).map_err(start_error)?;
+    let mut stderr = group.stderr();
     let work = async {
         let mut kept = Vec::new();
         let mut chunk = [0_u8; 8192];
@@ -81,7 +79,7 @@ pub(super) async fn run(
                 // A grandchild may keep the pipe open: the program's own end is what counts.
                 let count = tokio::select! {
                     read = stderr.read(&mut chunk) => read.unwrap_or(0),
-                    _ = child.wait() => 0,
+                    _ = group.wait() => 0,
                 };
                 if count == 0 {
                     break;
@@ -91,7 +89,7 @@ pub(super) async fn run(
                 kept.drain(..surplus);
             }
         }
-        let status = child.wait().await?;
+        let status = group.wait().await?;
         if let Some(stderr) = &mut stderr {
             // What was in the pipe when it ended.
             while let Ok(Ok(count @ 1..)) =
@@ -114,8 +112,28 @@ pub(super) async fn run(
     }
 }
 
-/// A running program with all that it started: opencode as npm installs it is a wrapper around the one that works.
-struct Group(Child);
+/// A running program with all that it started: opencode as npm installs it is a wrapper around the one that works. All
+/// of it ends when this is dropped before the program has ended.
+///
+/// The terminal sends Ctrl-C to every process of its foreground group, and an import that it ended would be half an
+/// import: so the program has a group of its own.
+#[cfg(unix)]
+struct Group(tokio::process::Child);
+
+#[cfg(unix)]
+impl Group {
+    fn spawn(mut process: Command) -> std::io::Result<Self> {
+        process.process_group(0).spawn().map(Self)
+    }
+
+    fn stderr(&mut self) -> Option<ChildStderr> {
+        self.0.stderr.take()
+    }
+
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+}
 
 #[cfg(unix)]
 impl Drop for Group {
@@ -129,21 +147,58 @@ impl Drop for Group {
     }
 }
 
-/// The terminal sends Ctrl-C to every process of its foreground group; an import that it ended would be half an import.
-#[cfg(unix)]
-fn own_group(process: &mut Command) {
-    process.process_group(0);
+/// As on Unix, with a job object that holds all that the program started.
+#[cfg(windows)]
+#[derive(Debug)]
+struct Group(Box<dyn process_wrap::tokio::ChildWrapper>);
+
+#[cfg(windows)]
+impl Group {
+    fn spawn(process: Command) -> std::io::Result<Self> {
+        let mut process = process_wrap::tokio::CommandWrap::from(process);
+        // The second one adds to the flag that the first one sets, and the first one lets the program go on.
+        process.wrap(process_wrap::tokio::JobObject).wrap(OwnGroup);
+        process.spawn().map(Self)
+    }
+
+    fn stderr(&mut self) -> Option<ChildStderr> {
+        self.0.stderr().take()
+    }
+
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        // The job's own wait is for the last of its processes.
+        self.0.inner_mut().wait().await
+    }
 }
 
 #[cfg(windows)]
-fn own_group(process: &mut Command) {
-    /// `CREATE_NEW_PROCESS_GROUP` of `CreateProcessW`.
-    const NEW_PROCESS_GROUP: u32 = 0x200;
-    process.creation_flags(NEW_PROCESS_GROUP);
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !matches!(self.0.inner_mut().try_wait(), Ok(Some(_))) {
+            // Gone already is as well.
+            let _ = self.0.start_kill();
+        }
+    }
 }
 
-#[cfg(not(any(unix, windows)))]
-fn own_group(_process: &mut Command) {}
+#[cfg(windows)]
+#[derive(Debug)]
+struct OwnGroup;
+
+#[cfg(windows)]
+impl process_wrap::tokio::CommandWrapper for OwnGroup {
+    fn pre_spawn(
+        &mut self,
+        process: &mut Command,
+        _core: &process_wrap::tokio::CommandWrap,
+    ) -> std::io::Result<()> {
+        // https://learn.microsoft.com/en-us/windows/win32/procthread/process-creation-flags
+        const SUSPENDED: u32 = 0x4;
+        const NEW_PROCESS_GROUP: u32 = 0x200;
+        process.creation_flags(SUSPENDED | NEW_PROCESS_GROUP);
+        Ok(())
+    }
+}
 
 /// A `.cmd` or `.bat` is run by the Windows command interpreter, which acts on characters in its arguments.
 fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {

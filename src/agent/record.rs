@@ -95,10 +95,29 @@ pub enum ExitReason {
     Clock,
     /// There is no result: the agent's export failed or was cut.
     ExportFailed,
-    /// The runner was asked to end.
+    /// The runner was asked to end, by a signal.
     Stopped,
+    /// Somebody ended the job; the result, where there is one, is what the agent had done by then.
+    Killed,
+    /// The job's time limit ended it; the result as for [`Killed`](Self::Killed).
+    MaxTime,
+    /// It was ended because nothing had come from the agent for too long; the result as for [`Killed`](Self::Killed).
+    KilledStalled,
+    /// It was ended because the agent went in circles; the result as for [`Killed`](Self::Killed).
+    KilledLooping,
     /// Another reason, of the script's own making.
     Other,
+}
+
+impl ExitReason {
+    /// Whether the job was ended before its time.
+    #[must_use]
+    pub fn is_kill(self) -> bool {
+        matches!(
+            self,
+            Self::Killed | Self::MaxTime | Self::KilledStalled | Self::KilledLooping
+        )
+    }
 }
 
 /// The end of a job, as `exit` tells it.
@@ -116,6 +135,8 @@ pub struct Exit {
     pub sha256: Option<String>,
     /// Follow-up messages that nobody read.
     pub undelivered: u32,
+    /// Processes of the agent that lived on although the job was killed: 0 but for what the kernel will not end.
+    pub left: u32,
     /// When it ended by the host's clock, in milliseconds since 1970.
     pub ended_ms: u64,
 }
@@ -166,6 +187,10 @@ impl Exit {
             Some("clock") => ExitReason::Clock,
             Some("export-failed") => ExitReason::ExportFailed,
             Some("stopped") => ExitReason::Stopped,
+            Some("killed") => ExitReason::Killed,
+            Some("max-time") => ExitReason::MaxTime,
+            Some("stalled") => ExitReason::KilledStalled,
+            Some("looping") => ExitReason::KilledLooping,
             Some(_) => ExitReason::Other,
             None => return Err(record.damaged("no reason")),
         };
@@ -180,6 +205,7 @@ impl Exit {
             size,
             sha256,
             undelivered: record.number("undelivered")?.unwrap_or_default(),
+            left: record.number("left")?.unwrap_or_default(),
             ended_ms: record.number("ended_ms")?.unwrap_or_default(),
         })
     }

@@ -5,8 +5,11 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use crate::events::{AgentEvent, Tokens};
+use crate::session::SessionId;
 
 /// Bytes of one line; a longer one (a tool's output can be huge) is passed over and counted.
 const LINE_LIMIT: usize = 8 << 20;
@@ -19,6 +22,7 @@ pub struct EventParser {
     skipped: u64,
     position: u64,
     pending: u64,
+    session: Option<SessionId>,
 }
 
 impl EventParser {
@@ -26,6 +30,15 @@ impl EventParser {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// In the middle of a stream, at the beginning of a line: where [`position`](Self::position) of another one was.
+    #[must_use]
+    pub fn starting_at(position: u64) -> Self {
+        Self {
+            position,
+            ..Self::default()
+        }
     }
 
     /// Takes the next bytes and gives the events whose lines they end.
@@ -44,7 +57,8 @@ impl EventParser {
                 self.line.extend_from_slice(piece);
             }
             if ended {
-                events.extend(parse_line(&self.line));
+                let read = parse_line(&self.line);
+                events.extend(self.take(read));
                 self.line.clear();
                 self.skipping = false;
                 self.position += std::mem::take(&mut self.pending);
@@ -57,7 +71,22 @@ impl EventParser {
     pub fn finish(&mut self) -> Option<AgentEvent> {
         self.position += std::mem::take(&mut self.pending);
         self.skipping = false;
-        parse_line(&std::mem::take(&mut self.line))
+        let read = parse_line(&std::mem::take(&mut self.line));
+        self.take(read)
+    }
+
+    fn take(&mut self, line: Option<Line>) -> Option<AgentEvent> {
+        let line = line?;
+        if self.session.is_none() {
+            self.session = line.session.as_deref().and_then(|id| id.parse().ok());
+        }
+        event(line)
+    }
+
+    /// The session that the events are of, once one has come.
+    #[must_use]
+    pub fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// Bytes of the lines that have been read whole: where another parser can go on.
@@ -77,6 +106,8 @@ impl EventParser {
 struct Line {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, rename = "sessionID")]
+    session: Option<String>,
     #[serde(default)]
     part: Option<Part>,
     #[serde(default)]
@@ -99,6 +130,7 @@ struct Part {
 struct ToolState {
     status: Option<String>,
     title: Option<String>,
+    input: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -138,16 +170,28 @@ struct FailureData {
     message: Option<String>,
 }
 
-fn parse_line(line: &[u8]) -> Option<AgentEvent> {
+fn parse_line(line: &[u8]) -> Option<Line> {
     let line = line.trim_ascii();
     if !line.starts_with(b"{") {
         return None;
     }
     let text = String::from_utf8_lossy(line);
-    let parsed: Line = serde_json::from_str(&text)
+    serde_json::from_str(&text)
         .or_else(|_| serde_json::from_str(&replace_lone_surrogates(&text)))
-        .ok()?;
-    event(parsed)
+        .ok()
+}
+
+/// The first eight bytes of a digest of both.
+fn fingerprint(tool: &str, input: &str) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(tool)
+        .chain_update([0])
+        .chain_update(input)
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn event(line: Line) -> Option<AgentEvent> {
@@ -157,8 +201,10 @@ fn event(line: Line) -> Option<AgentEvent> {
         "reasoning" => Some(AgentEvent::Reasoning { text: part.text? }),
         "tool_use" => {
             let state = part.state.unwrap_or_default();
+            let tool = part.tool?;
             Some(AgentEvent::ToolUse {
-                tool: part.tool?,
+                fingerprint: fingerprint(&tool, state.input.as_deref().map_or("", RawValue::get)),
+                tool,
                 status: state.status.unwrap_or_default(),
                 title: state.title.unwrap_or_default(),
             })
@@ -269,6 +315,7 @@ mod tests {
                 tool: "bash".into(),
                 status: "completed".into(),
                 title: "List".into(),
+                fingerprint: fingerprint("bash", r#"{"command":"ls"}"#),
             },
             AgentEvent::Text {
                 text: "Fertig. ü 😀 \u{fffd}".into(),
@@ -288,6 +335,32 @@ mod tests {
                 message: "no key".into(),
             },
         ]
+    }
+
+    #[test]
+    fn the_session_is_known_from_the_first_event_on() {
+        let mut parser = EventParser::new();
+        parser.push(&STREAM.as_bytes()[..30]);
+        assert_eq!(parser.session(), None);
+        parser.push(&STREAM.as_bytes()[30..]);
+        assert_eq!(parser.session().map(SessionId::as_str), Some("ses_1"));
+    }
+
+    #[test]
+    fn the_same_call_is_told_from_another_one() {
+        let call = |tool: &str, command: &str| {
+            let line = format!(
+                r#"{{"type":"tool_use","part":{{"tool":"{tool}","state":{{"input":{{"command":"{command}"}}}}}}}}{}"#,
+                "\n"
+            );
+            match EventParser::new().push(line.as_bytes()).pop() {
+                Some(AgentEvent::ToolUse { fingerprint, .. }) => fingerprint,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(call("bash", "ls"), call("bash", "ls"));
+        assert_ne!(call("bash", "ls"), call("bash", "ls "));
+        assert_ne!(call("bash", "ls"), call("sh", "ls"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{
-    JobCall, JobDirectory, JobSpec, JobStatus, LaunchAnswer, Mode, Nonce, Probe, ProbeFor,
+    JobCall, JobDirectory, JobKind, JobSpec, JobStatus, LaunchAnswer, Mode, Nonce, Probe, ProbeFor,
     ProbeRequest, ScriptCall,
 };
 use crate::ssh::RemotePath;
@@ -36,6 +36,7 @@ case $1 in
     cat >>"$HOME/stub/prompt"
     echo '{"type":"text","part":{"text":"done"}}'
     echo oops >&2
+    [ -e "$HOME/stub/family" ] && . "$HOME/stub/family"
     while [ -e "$HOME/stub/hold" ]; do sleep 0.05; done
     [ -e "$HOME/stub/killed" ] && kill -9 $$
     exit "$(cat "$HOME/stub/code" 2>/dev/null || echo 0)" ;;
@@ -194,7 +195,9 @@ impl Host {
         let JobDirectory { path, .. } = probe.directory.clone().unwrap().unwrap();
         let spec = JobSpec {
             job: JOB,
-            session: &SESSION.parse().unwrap(),
+            kind: JobKind::Handoff,
+            session: Some(&SESSION.parse().unwrap()),
+            title: None,
             host: &"box".parse().unwrap(),
             mode: Mode::RoundTrip,
             directory: &probe.work_dir,

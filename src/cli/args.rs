@@ -27,6 +27,18 @@ Exit codes:
                               12 the local agent failed
                              130 interrupted before anything was launched";
 
+const KILL_HELP: &str = "\
+Examples:
+  handover kill -                 the newest job
+  handover kill j0mi5 --grace 1m  the job whose id begins so; its agent gets a minute to end by itself";
+
+const SYNC_HELP: &str = "\
+Examples:
+  handover sync                   every host with an unfinished job, side by side
+  handover sync gpu-box --json    one host, as one JSON document
+
+A host that is not reached changes nothing; the exit code says that there was one.";
+
 /// In which form a verb answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -52,10 +64,18 @@ impl Form {
 pub(crate) enum Command {
     /// Hand a session over to a host.
     Send(Box<SendArgs>),
+    /// Start a fresh session on a host, and return once its agent runs.
+    Run(Box<RunArgs>),
     /// Bring a job's session back: wait for it, import it here.
     Collect(CollectArgs),
     /// List the jobs that this machine has sent.
     Jobs(JobsArgs),
+    /// End a job: its agent with everything that it has started. What it had done can be collected.
+    #[command(after_help = KILL_HELP)]
+    Kill(KillArgs),
+    /// Find out what became of unfinished jobs, and close those that were never launched.
+    #[command(after_help = SYNC_HELP)]
+    Sync(SyncArgs),
     /// List the configured hosts.
     Hosts(HostsArgs),
     /// Look at a host's key, and trust it after a yes.
@@ -114,7 +134,65 @@ pub(crate) struct SendArgs {
     #[arg(long, hide = true, conflicts_with_all = ["message", "message_file"])]
     pub(crate) tool_call: bool,
     #[command(flatten)]
+    pub(crate) watchdogs: WatchdogArgs,
+    #[command(flatten)]
     pub(crate) waiting: WaitArgs,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  handover run gpu --dir ~/app 'Run the long tests and mend what fails.'
+  handover run gpu - <task.md
+  handover run gpu --kill-on-loop --inactivity 30m 'Find the leak.'
+Then: handover logs -f -, handover say - 'and the docs too', handover collect -";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct RunArgs {
+    /// The host's name, as 'handover hosts' lists it.
+    pub(crate) host: String,
+    /// What the agent is told; '-' is standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) prompt: String,
+    /// The work directory on the host; '~' is the home there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// The agent to use.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// The model to use, provider/model.
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<String>,
+    /// The session's title.
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    #[command(flatten)]
+    pub(crate) watchdogs: WatchdogArgs,
+    /// The session whose agent asks for this.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) parent: Option<String>,
+    /// Print one JSON event a line, the result last.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogArgs {
+    /// The job counts as stalled after this time without a sign of the agent; else the host's, else 10 minutes.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) inactivity: Option<Duration>,
+    /// End the job when it is found stalled (by wait, watch, status or collect).
+    #[arg(long)]
+    pub(crate) kill_on_stall: bool,
+    /// The job counts as looping after so many calls of the same tool with the same input [default: 12].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) loop_limit: Option<u32>,
+    /// End the job when it is found looping.
+    #[arg(long)]
+    pub(crate) kill_on_loop: bool,
 }
 
 #[derive(Debug, Args)]
@@ -165,7 +243,36 @@ pub(crate) struct JobsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    /// How long the agent may take to end by itself ('0s', '1m').
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub(crate) grace: Duration,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Only these hosts; without one, all that have an unfinished job.
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HostsArgs {
+    /// List the hosts that only ~/.ssh/config names too, and where every host is once that has been read.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -154,6 +154,24 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                 "name one with --session, or go to the directory that it belongs to ('opencode session list')",
             ),
         ),
+        HandoffError::NoSessionYet { .. } => entry(
+            "no_session_yet",
+            JOB_FAILED,
+            Some("'handover logs' shows what the agent says"),
+        ),
+        HandoffError::InboxClosed { job, host } => Described {
+            kind: "inbox_closed",
+            code: CONFLICT,
+            hint: Some(format!(
+                "collect what there is ('handover collect {job}'), then hand the session over again \
+                 ('handover send {host}') or start a new one ('handover run {host}')"
+            )),
+        },
+        HandoffError::NotOwnJob { .. } => entry(
+            "not_own_job",
+            CONFLICT,
+            Some("the user can do it: 'handover kill JOB'"),
+        ),
         HandoffError::SameMachine { .. } => entry(
             "same_machine",
             NOT_READY,
@@ -219,6 +237,25 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             JOB_FAILED,
             Some("what the agent had done is in its database on the host"),
         ),
+        HandoffError::TooManyJobs { host, .. } => Described {
+            kind: "too_many_jobs",
+            code: CONFLICT,
+            hint: Some(format!(
+                "wait for one to end, or set max_jobs of host {host}; 'handover jobs --host {host} --discover' lists them"
+            )),
+        },
+        HandoffError::SentElsewhere { .. } => entry(
+            "sent_elsewhere",
+            CONFLICT,
+            Some(
+                "collect it on the machine that sent it; --merge takes all of its messages that are not here",
+            ),
+        ),
+        HandoffError::NotEnded { job, .. } => Described {
+            kind: "not_ended",
+            code: DETACHED,
+            hint: Some(format!("look again: handover kill {job}")),
+        },
         HandoffError::NothingNew { .. } => entry(
             "nothing_new",
             JOB_FAILED,
@@ -368,6 +405,11 @@ fn ssh(error: &SshError) -> Described {
             )),
         ),
         SshError::KeyFile { .. } => entry("key_file", AUTHENTICATION, None),
+        SshError::UserCertificate { .. } => entry(
+            "user_certificate",
+            AUTHENTICATION,
+            Some("get a new certificate, or set this machine's clock".to_owned()),
+        ),
         SshError::Resolve { .. } => entry(
             "unresolved",
             UNREACHABLE,

@@ -9,7 +9,7 @@ use super::args::JobsArgs;
 use super::render::{data_line, json_line, say};
 use super::{CliError, exit, parse};
 use crate::handoff::Client;
-use crate::job::{JobRecord, Mode, State, now_ms};
+use crate::job::{JobKind, JobRecord, Mode, State, now_ms};
 use crate::session::SessionId;
 
 #[derive(Serialize)]
@@ -17,7 +17,10 @@ struct Row<'a> {
     id: &'a str,
     state: State,
     host: &'a str,
-    session: &'a str,
+    session: Option<&'a str>,
+    kind: JobKind,
+    title: Option<&'a str>,
+    prompt: Option<&'a str>,
     mode: Mode,
     created: String,
     collected: bool,
@@ -33,11 +36,11 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         .jobs()
         .await?
         .into_iter()
-        .filter(|job| args.all || job.state.is_live() || is_uncollected(job))
+        .filter(|job| args.all || job.state.is_live() || job.is_uncollected())
         .filter(|job| {
             session
                 .as_ref()
-                .is_none_or(|session| &job.session == session)
+                .is_none_or(|session| job.session.as_ref() == Some(session))
         })
         .collect();
     if args.json {
@@ -59,13 +62,15 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     for job in &jobs {
         table.add_row([
             job.id.to_string(),
-            if is_uncollected(job) {
+            if job.is_uncollected() {
                 format!("{}, not collected", job.state)
             } else {
                 job.state.to_string()
             },
             job.host.to_string(),
-            job.session.to_string(),
+            job.session
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), ToString::to_string),
             job.mode.to_string(),
             age(job.created_ms()),
         ]);
@@ -75,20 +80,15 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     Ok(exit::DONE)
 }
 
-/// Whether a result of an ended job may still be on its host.
-fn is_uncollected(job: &JobRecord) -> bool {
-    matches!(job.state, State::Completed | State::Failed)
-        && job.collected_ms.is_none()
-        && job.remote.is_some()
-        && job.was_launched()
-}
-
 fn row(job: &JobRecord) -> Row<'_> {
     Row {
         id: job.id.as_str(),
         state: job.state,
         host: job.host.as_str(),
-        session: job.session.as_str(),
+        session: job.session.as_ref().map(SessionId::as_str),
+        kind: job.kind,
+        title: job.title.as_deref(),
+        prompt: job.prompt.as_deref(),
         mode: job.mode,
         created: timestamp(job.created_ms()),
         collected: job.collected_ms.is_some(),

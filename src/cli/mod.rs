@@ -10,13 +10,16 @@ mod exit;
 mod forward;
 mod hosts;
 mod jobs;
+mod kill;
 mod logging;
 mod man;
 mod model;
 mod plugin;
 mod prompt;
 mod render;
+mod run;
 mod send;
+mod sync;
 mod text;
 mod trip;
 mod trust;
@@ -159,8 +162,11 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     let client = Client::open(options)?;
     let done = match &cli.command {
         Command::Send(args) => send::run(&client, args).await,
+        Command::Run(args) => run::run(&client, args).await,
         Command::Collect(args) => collect::run(&client, args).await,
         Command::Jobs(args) => jobs::run(&client, args).await,
+        Command::Kill(args) => kill::run(&client, args).await,
+        Command::Sync(args) => sync::run(&client, args).await,
         Command::Hosts(args) => Ok(hosts::run(&client, args)),
         Command::Trust(args) => trust::run(&client, args).await,
         Command::Check(args) => check::run(&client, args).await,
@@ -187,8 +193,11 @@ fn form(command: &Command) -> Form {
     let json = match command {
         Command::Send(args) => return args.waiting.form(),
         Command::Collect(args) => return args.waiting.form(),
+        Command::Kill(args) => return Form::of(args.json, args.for_model),
+        Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
         Command::Jobs(args) => args.json,
+        Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,
         Command::Check(args) => args.json,
         Command::Demo(args) => args.json,

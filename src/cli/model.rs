@@ -82,6 +82,7 @@ fn agent_event(event: &AgentEvent) -> Option<AgentEvent> {
             tool: tool.clone(),
             status: status.clone(),
             title: String::new(),
+            fingerprint: 0,
         }),
         // A provider's error names the address that was asked.
         AgentEvent::Error { .. } => Some(AgentEvent::Error {
@@ -107,6 +108,11 @@ pub(crate) fn error_document(failure: &Failure) -> ErrorDocument {
 /// What helps, without a path.
 fn hint(error: &HandoffError) -> Option<String> {
     match error {
+        HandoffError::Hosts(HostsError::UnknownHost { .. }) => Some(
+            "'handover hosts' lists what is configured; a host of the user's ssh_config is one for a tool once \
+             hosts.toml has it ([hosts.NAME])"
+                .to_owned(),
+        ),
         HandoffError::Ssh(error) if matches!(error.unshared(), SshError::HostKeyChanged { .. }) => {
             Some(
                 "somebody may be in between: the user must look at this, with 'handover trust'"
@@ -157,17 +163,23 @@ fn words(error: &HandoffError) -> String {
             "host {host} was not reached again within {} s",
             after.as_secs()
         ),
+        HandoffError::SentElsewhere { job, .. } => format!("job {job} was sent by another machine"),
         HandoffError::FingerprintMismatch { host, .. } => {
             format!("the host key of {host} is not the one that was demanded")
         }
         // Their own words hold names, ids and counts alone.
-        HandoffError::SameMachine { .. }
+        HandoffError::NoSessionYet { .. }
+        | HandoffError::InboxClosed { .. }
+        | HandoffError::NotOwnJob { .. }
+        | HandoffError::SameMachine { .. }
         | HandoffError::WrongSession { .. }
         | HandoffError::DiskFull { .. }
         | HandoffError::Clock { .. }
         | HandoffError::ClosedBeforeLaunch { .. }
         | HandoffError::NeverStarted { .. }
         | HandoffError::Vanished { .. }
+        | HandoffError::NotEnded { .. }
+        | HandoffError::TooManyJobs { .. }
         | HandoffError::NothingNew { .. }
         | HandoffError::ResultMismatch { .. }
         | HandoffError::Diverged { .. }
@@ -252,6 +264,9 @@ fn ssh(error: &SshError) -> String {
             format!("the key for host {host} is encrypted, and nobody can be asked here")
         }
         SshError::KeyFile { .. } => "a key file cannot be used".to_owned(),
+        SshError::UserCertificate { host, fault, .. } => {
+            format!("the user's certificate for host {host} {}", fault.kind())
+        }
         SshError::ChannelRefused { host, .. } => {
             format!("host {host} refused to open a channel")
         }

@@ -10,7 +10,7 @@ use super::*;
 use crate::hosts::{HostName, Position};
 use crate::job::{JobId, State};
 use crate::session::SessionId;
-use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, LostCause, RemotePath};
+use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, KeyFileError, LostCause, RemotePath};
 
 /// What stands in for everything private: an address, a user, a port, a path.
 const PRIVATE: &str = "/home/mallory/secret-203.0.113.77:4722";
@@ -186,10 +186,10 @@ numbered!(SshError, ssh_number:
     SshError::PermissionDenied { .. } => 18, SshError::NoSpace { .. } => 19, SshError::TooLarge { .. } => 20,
     SshError::Remote { .. } => 21, SshError::Local { .. } => 22,
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
-    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27,
-    SshError::ForwardRefused { .. } => 28, SshError::LocalPort { .. } => 29,
+    SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
+    SshError::ForwardRefused { .. } => 29, SshError::LocalPort { .. } => 30,
 );
-const SSH: usize = 30;
+const SSH: usize = 31;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -262,6 +262,12 @@ fn ssh_samples() -> Vec<SshError> {
             host: host(),
             cipher: text(),
         },
+        SshError::UserCertificate {
+            host: host(),
+            certificate: text(),
+            fault: Box::new(CertificateFault::WrongPrincipal),
+            tried: Vec::new(),
+        },
         SshError::NoAlgorithm {
             host: host(),
             keyword: "Ciphers",
@@ -284,7 +290,7 @@ fn ssh_samples() -> Vec<SshError> {
         },
         SshError::KeyFile {
             path: path(),
-            source: russh::keys::Error::CouldNotReadKey,
+            source: Box::new(KeyFileError::PublicHalf),
         },
         SshError::Lost {
             host: host(),
@@ -511,8 +517,11 @@ numbered!(HandoffError, handoff_number:
     HandoffError::NotVerified { .. } => 25, HandoffError::AlreadyCollected { .. } => 26, HandoffError::CalledOff => 27,
     HandoffError::Unreachable { .. } => 28, HandoffError::FingerprintMismatch { .. } => 29, HandoffError::Aborted => 30,
     HandoffError::JobBusy { .. } => 31,
+    HandoffError::NotEnded { .. } => 32, HandoffError::TooManyJobs { .. } => 33,
+    HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
+    HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
 );
-const HANDOFF: usize = 32;
+const HANDOFF: usize = 38;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -530,6 +539,12 @@ fn handoff_samples() -> Vec<HandoffError> {
             source: source(),
         },
         HandoffError::NoSession { directory: path() },
+        HandoffError::NoSessionYet { job: job.clone() },
+        HandoffError::InboxClosed {
+            job: job.clone(),
+            host: host(),
+        },
+        HandoffError::NotOwnJob { job: job.clone() },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),
@@ -582,6 +597,19 @@ fn handoff_samples() -> Vec<HandoffError> {
             host: host(),
             state: State::Failed,
             reason: "the host was restarted",
+        },
+        HandoffError::NotEnded {
+            job: JobId::generate(),
+            host: host(),
+        },
+        HandoffError::TooManyJobs {
+            host: host(),
+            count: 8,
+            limit: 8,
+        },
+        HandoffError::SentElsewhere {
+            job: JobId::generate(),
+            sender: text(),
         },
         HandoffError::NothingNew {
             host: host(),
@@ -684,7 +712,7 @@ fn no_event_tells_a_model_anything_private() {
         Event::Job {
             job: "j1".to_owned(),
             host: "gpu-box".to_owned(),
-            session: session().to_string(),
+            session: Some(session().to_string()),
         },
         Event::Step {
             step: crate::events::Step::Connect,
@@ -703,6 +731,7 @@ fn no_event_tells_a_model_anything_private() {
                 tool: "read".to_owned(),
                 status: "completed".to_owned(),
                 title: text(),
+                fingerprint: 1,
             },
         },
         Event::Agent {

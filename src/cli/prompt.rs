@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::text::printable;
-use crate::ssh::{Prompt, UnknownHostKey};
+use crate::ssh::{Challenge, LoginAs, Prompt, UnknownHostKey};
 
 /// Asks on the terminal; made only where there is one.
 #[derive(Debug)]
@@ -26,18 +26,37 @@ impl TerminalPrompt {
 impl Prompt for TerminalPrompt {
     async fn passphrase(&self, key_file: &Path) -> Option<Zeroizing<String>> {
         let key_file: PathBuf = key_file.to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
-            let question = format!(
-                "Enter passphrase for key '{}': ",
-                printable(&key_file.to_string_lossy())
-            );
-            rpassword::prompt_password(question).map(Zeroizing::new)
-        });
-        asked
-            .await
-            .ok()?
-            .ok()
-            .filter(|passphrase| !passphrase.is_empty())
+        let question = format!(
+            "Enter passphrase for key '{}': ",
+            printable(&key_file.to_string_lossy())
+        );
+        let answer = ask(question, false).await?;
+        (!answer.is_empty()).then_some(answer)
+    }
+
+    async fn password(&self, login: &LoginAs) -> Option<Zeroizing<String>> {
+        let again = if login.tries_before > 0 {
+            "Permission denied, please try again.\n"
+        } else {
+            ""
+        };
+        ask(format!("{again}{}'s password: ", whose(login)), false).await
+    }
+
+    async fn answers(&self, challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
+        // The server's words never stand alone: it must not be able to ask for a passphrase in our name.
+        let whose = whose(&challenge.login);
+        for words in [&challenge.name, &challenge.instructions] {
+            if !words.is_empty() {
+                super::render::say(&format!("({whose}) {}", printable(words)));
+            }
+        }
+        let mut answers = Vec::new();
+        for question in &challenge.questions {
+            let text = format!("({whose}) {}", printable(&question.text));
+            answers.push(ask(text, question.echo).await?);
+        }
+        Some(answers)
     }
 
     async fn accept_host_key(&self, key: &UnknownHostKey) -> bool {
@@ -50,6 +69,36 @@ impl Prompt for TerminalPrompt {
             .await
             .unwrap_or(false)
     }
+}
+
+/// The user and the host as the person named it.
+fn whose(login: &LoginAs) -> String {
+    printable(&format!("{}@{}", login.user, login.host)).into_owned()
+}
+
+/// Asks one question on the terminal, on a thread that may wait; nothing when the input ends.
+async fn ask(question: String, echo: bool) -> Option<Zeroizing<String>> {
+    let asked = tokio::task::spawn_blocking(move || {
+        if echo {
+            read_line(&question)
+        } else {
+            rpassword::prompt_password(question).map(Zeroizing::new)
+        }
+    });
+    asked.await.ok()?.ok()
+}
+
+fn read_line(question: &str) -> io::Result<Zeroizing<String>> {
+    let mut stderr = io::stderr();
+    write!(stderr, "{question}")?;
+    stderr.flush()?;
+    let mut answer = Zeroizing::new(String::new());
+    if io::stdin().lock().read_line(&mut answer)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let kept = answer.trim_end_matches(['\n', '\r']).len();
+    answer.truncate(kept);
+    Ok(answer)
 }
 
 /// Asks until the answer is yes or no; the end of the input is a no.

@@ -12,6 +12,7 @@ use super::{exit, model};
 use crate::events::{AgentEvent, Event, Step};
 use crate::handoff::{Ending, Failure, Outcome, Trip};
 use crate::job::Mode;
+use crate::session::SessionId;
 
 /// Where events and results go.
 #[derive(Debug)]
@@ -149,7 +150,10 @@ fn person_event(bar: &ProgressBar, event: &Event) {
     };
     match event {
         Event::Job { job, host, session } => {
-            line(format!("job {job}: session {session} to {host}"))
+            line(match session {
+                Some(session) => format!("job {job}: session {session} to {host}"),
+                None => format!("job {job}: a new session on {host}"),
+            });
         }
         Event::Step { step, detail } => {
             let words = step_words(*step);
@@ -217,6 +221,7 @@ fn agent_words(event: &AgentEvent) -> Option<String> {
             tool,
             status,
             title,
+            ..
         } => Some(format!(
             "  tool:  {} {} [{}]",
             printable(tool),
@@ -234,10 +239,11 @@ fn agent_words(event: &AgentEvent) -> Option<String> {
 fn person_outcome(outcome: &Outcome) {
     let (job, host) = (&outcome.job, &outcome.host);
     match outcome.ending {
-        Ending::Completed => say(&format!("session {} is back from {host}", outcome.session)),
+        Ending::Completed => say(&format!("session {} is back from {host}", session(outcome))),
         Ending::Running => {
             say(&format!("the agent runs on {host} as job {job}"));
-            say("  what is known:   handover jobs");
+            say(&format!("  how far it is:   handover status {job}"));
+            say(&format!("  what it says:    handover logs -f {job}"));
             say(&format!("  bring it back:   handover collect {job}"));
         }
         Ending::Detached => {
@@ -246,7 +252,7 @@ fn person_outcome(outcome: &Outcome) {
         }
         Ending::Closed => say(&format!(
             "job {job} was never launched and is closed now; session {} is free: hand it over again with 'handover send {host}{}'",
-            outcome.session,
+            session(outcome),
             if outcome.mode == Mode::RoundTrip {
                 " --round-trip"
             } else {
@@ -257,6 +263,10 @@ fn person_outcome(outcome: &Outcome) {
     if let Some(trip) = &outcome.trip {
         person_trip(trip, outcome.duration_ms);
     }
+}
+
+fn session(outcome: &Outcome) -> &str {
+    outcome.session.as_ref().map_or("?", SessionId::as_str)
 }
 
 fn person_trip(trip: &Trip, duration_ms: u64) {

@@ -31,11 +31,17 @@ pub(crate) async fn run(client: &Client, args: &SendArgs) -> Result<u8, CliError
     } else {
         Mode::OneWay
     };
+    if args.tool_call {
+        // The user's ssh_config was not written for a model to choose from.
+        client.hosts().defined(&args.host)?;
+    }
     let mut handoff = client
         .handoff(&args.host)?
         .mode(mode)
         .forget(args.waiting.forget)
-        .merge(args.waiting.merge);
+        .merge(args.waiting.merge)
+        .inactivity(args.watchdogs.inactivity, args.watchdogs.kill_on_stall)
+        .loop_limit(args.watchdogs.loop_limit, args.watchdogs.kill_on_loop);
     if let Some(text) = &args.session {
         handoff = handoff.session(parse(text)?);
     }
@@ -46,6 +52,10 @@ pub(crate) async fn run(client: &Client, args: &SendArgs) -> Result<u8, CliError
         let call = tool_call()?;
         if let Some(message) = call.arguments.get("message").and_then(|text| text.as_str()) {
             handoff = handoff.message(message);
+        }
+        if let Some(text) = &args.session {
+            // The call is the session's own: what it starts is its own job.
+            handoff = handoff.parent(parse(text)?);
         }
         handoff = handoff.call(call.id, call.arguments);
     } else if let Some(message) = message(args)? {
@@ -89,9 +99,29 @@ fn detach_at_end_of_input(detacher: CancellationToken) {
 }
 
 fn message(args: &SendArgs) -> Result<Option<String>, CliError> {
-    let Some(path) = &args.message_file else {
-        return Ok(args.message.clone());
+    match &args.message_file {
+        Some(path) => read_message(path).map(Some),
+        None => Ok(args.message.clone()),
+    }
+}
+
+/// A message that is given as an argument; '-' is standard input.
+///
+/// # Errors
+/// A usage error when it cannot be read, is too large, or says nothing.
+pub(super) fn told(text: &str) -> Result<String, CliError> {
+    let message = if text == "-" {
+        read_message(Path::new("-"))?
+    } else {
+        text.to_owned()
     };
+    if message.trim().is_empty() {
+        return Err(CliError::Usage("the message is empty".to_owned()));
+    }
+    Ok(message)
+}
+
+fn read_message(path: &Path) -> Result<String, CliError> {
     let unreadable =
         |reason: String| CliError::Usage(format!("the message file {}: {reason}", path.display()));
     let mut text = String::new();
@@ -110,5 +140,5 @@ fn message(args: &SendArgs) -> Result<Option<String>, CliError> {
             "it is larger than {MESSAGE_LIMIT} bytes"
         )));
     }
-    Ok(Some(text))
+    Ok(text)
 }

@@ -3,7 +3,7 @@
 //! The main type is [`Event`]: every reporter (the terminal, NDJSON, a program that embeds the crate)
 //! consumes the same stream. A leaf: events hold plain values and know no other module.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A stage of a handoff, in the order in which they happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -35,7 +35,8 @@ pub enum Step {
 }
 
 /// Token counts as the agent reports them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tokens {
     /// Tokens read by the model.
     pub input: u64,
@@ -47,6 +48,20 @@ pub struct Tokens {
     pub cache_read: u64,
     /// Tokens written to the provider's cache.
     pub cache_write: u64,
+}
+
+impl std::ops::Add for Tokens {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+        }
+    }
 }
 
 /// One thing that the agent on the host did, as its event stream tells it.
@@ -72,6 +87,9 @@ pub enum AgentEvent {
         status: String,
         /// The agent's title of the call; may be empty.
         title: String,
+        /// The same for calls of the same tool with the same input, within one version of this program.
+        #[serde(skip)]
+        fingerprint: u64,
     },
     /// One model call has ended.
     StepFinish {
@@ -102,8 +120,8 @@ pub enum Event {
         job: String,
         /// The host's name.
         host: String,
-        /// The session's id.
-        session: String,
+        /// The session's id; null for a spawned job, whose session is made on the host.
+        session: Option<String>,
     },
     /// A step began.
     Step {

@@ -18,7 +18,8 @@ use crate::events::{Event, Step, Tokens};
 use crate::job::JobRecord;
 use crate::private_fs;
 use crate::session::{
-    Inspection, Limits, Returned, Returning, digests, inspect, part_ids, prepare_returning,
+    Inspection, Limits, Returned, Returning, SessionId, digests, inspect, part_ids,
+    prepare_returning,
 };
 use crate::ssh::{RemotePath, SshError};
 
@@ -27,6 +28,7 @@ pub(crate) struct BringBack<'a> {
     pub(crate) client: &'a Client,
     pub(crate) reporter: &'a Reporter,
     pub(crate) record: &'a JobRecord,
+    pub(crate) session: SessionId,
     pub(crate) directory: &'a RemotePath,
     pub(crate) homecoming: Homecoming,
 }
@@ -82,11 +84,11 @@ impl BringBack<'_> {
     pub(crate) async fn land(&self, exit: &Exit) -> Result<Trip, HandoffError> {
         let workspace = self.workspace()?;
         self.reporter
-            .step(Step::Import, self.record.session.as_str())
+            .step(Step::Import, self.session.as_str())
             .await;
         let agent = self.client.local_agent()?;
         let before = workspace.join(local_files::BEFORE);
-        export(&agent, self.record, &before).await?;
+        export(&agent, &self.session, &before).await?;
         let prepared = self.prepare(&workspace, &before).await?;
         if prepared.returned.assistant_messages == 0 {
             return Err(HandoffError::NothingNew {
@@ -98,18 +100,18 @@ impl BringBack<'_> {
         agent
             .import(
                 &prepared.document,
-                &self.record.session,
+                &self.session,
                 &self.record.local_directory,
             )
             .await?;
         let after = workspace.join(local_files::AFTER);
-        export(&agent, self.record, &after).await?;
+        export(&agent, &self.session, &after).await?;
         let expected = prepared.returned.new_message_ids.clone();
         let imported = prepared.document.clone();
         let difference = blocking(move || compare(&before, &imported, &after, &expected)).await?;
         if difference.missing + difference.lost > 0 {
             return Err(HandoffError::NotVerified {
-                session: self.record.session.clone(),
+                session: self.session.clone(),
                 missing: difference.missing,
                 lost: difference.lost,
             });
@@ -136,7 +138,7 @@ impl BringBack<'_> {
             workspace.join(local_files::BACK),
             workspace.join(local_files::IMPORT),
         );
-        let (before, session) = (before.to_owned(), self.record.session.clone());
+        let (before, session) = (before.to_owned(), self.session.clone());
         let (prepared, own, user_went_on) = blocking(move || {
             let local = inspect(open(&before)?, &Limits::default())?;
             if let Some(message) = &local.reverted_to {
@@ -164,7 +166,7 @@ impl BringBack<'_> {
         // A turn that hands its own session over ends here with the agent's closing words: nobody went on then.
         if user_went_on && !self.homecoming.merge {
             return Err(HandoffError::Diverged {
-                session: self.record.session.clone(),
+                session: self.session.clone(),
                 count: own,
             });
         }
@@ -217,20 +219,20 @@ impl BringBack<'_> {
     }
 }
 
-/// Exports the record's session to a new private file, in the place of an older one.
+/// Exports a session to a new private file, in the place of an older one.
 pub(crate) async fn export(
     agent: &LocalAgent,
-    record: &JobRecord,
+    session: &SessionId,
     to: &Path,
 ) -> Result<(), HandoffError> {
     local_files::remove(to)?;
-    Ok(agent.export(&record.session, to).await?)
+    Ok(agent.export(session, to).await?)
 }
 
 fn sift(
     back: &Path,
     document: &Path,
-    session: &crate::session::SessionId,
+    session: &SessionId,
     sent_ids: &HashSet<String>,
     local: &Inspection,
 ) -> Result<Returned, HandoffError> {

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::bring_back::{blocking, open};
-use super::{CollectBuilder, HandoffBuilder, HandoffError, local_files};
+use super::{
+    CollectBuilder, HandoffBuilder, HandoffError, KillBuilder, SpawnBuilder, SyncReport,
+    local_files, sync,
+};
 use crate::agent::LocalAgent;
-use crate::hosts::{Host, Hosts, LocalMachine, Places, ResolvedHost};
+use crate::hosts::{Host, HostName, Hosts, LocalMachine, Places, ResolvedHost};
 use crate::job::{JobRecord, Store};
 use crate::session::{Limits, SessionId, inspect};
 use crate::ssh::{ConnectOptions, Pool, Target};
@@ -112,9 +115,38 @@ impl Client {
         ))
     }
 
+    /// Begins a job that makes a fresh session on a host; `prompt` is what its agent is told.
+    ///
+    /// # Errors
+    /// As [`Client::handoff`].
+    pub fn spawn(
+        &self,
+        host: &str,
+        prompt: impl Into<String>,
+    ) -> Result<SpawnBuilder, HandoffError> {
+        Ok(SpawnBuilder::new(self.handoff(host)?, prompt.into()))
+    }
+
     /// Begins the collection of a job: its id, the beginning of one, or `-` for the newest.
     pub fn collect(&self, job: impl Into<String>) -> CollectBuilder {
         CollectBuilder::new(self.clone(), job.into())
+    }
+
+    /// Begins the end of a job: its id, the beginning of one, or `-` for the newest.
+    pub fn kill(&self, job: impl Into<String>) -> KillBuilder {
+        KillBuilder::new(self.clone(), job.into())
+    }
+
+    /// Reconciles the unfinished jobs of these hosts, or of all where none is named, with what is there: one connection
+    /// a host, hosts side by side. A job that was recorded and never launched is closed; a result stays where it is.
+    ///
+    /// Dropping the future leaves jobs that were not looked at as they were.
+    ///
+    /// # Errors
+    /// [`HandoffError::Store`], or [`HandoffError::Hosts`] for a host that is not configured. What a single host or job
+    /// met is in the report.
+    pub async fn sync(&self, hosts: &[HostName]) -> Result<SyncReport, HandoffError> {
+        sync::sync(self, hosts).await
     }
 
     /// How many messages a session has on this machine.

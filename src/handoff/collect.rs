@@ -8,7 +8,7 @@ use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
 use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote};
-use crate::agent::{Claim, Exit, ExitReason, JobStatus, ProbeFor, ProbeRequest};
+use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
 use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
@@ -55,21 +55,11 @@ pub(crate) async fn collect(
         .tell(Event::Job {
             job: record.id.to_string(),
             host: record.host.to_string(),
-            session: record.session.to_string(),
+            session: record.session.as_ref().map(ToString::to_string),
         })
         .await;
     let host = client.host(record.host.as_str())?;
-    let mut link = Link::new(
-        client.target(&host)?,
-        client.pool().clone(),
-        reporter.clone(),
-    );
-    if let Some(remote) = &record.remote
-        && remote.files_by_exec
-    {
-        link.use_exec_files();
-    }
-    link.launched = true;
+    let mut link = Link::to_job(&client, &host, &record, reporter.clone())?;
     let mut homecoming = request.homecoming;
     homecoming.forget |= record.forget;
     let mut collection = Collection {
@@ -77,6 +67,7 @@ pub(crate) async fn collect(
         reporter: &reporter,
         host: &host,
         record: &mut record,
+        since: Instant::now(),
     };
     let result = collection.run(&mut link, homecoming).await;
     link.close();
@@ -140,23 +131,40 @@ pub(crate) async fn settle_if_ended(
 }
 
 /// A job's directory on its host.
-struct Place {
-    directory: RemotePath,
+pub(super) struct Place {
+    pub(super) directory: RemotePath,
     /// It was made just now, to close a job that never got one.
     made_now: bool,
 }
 
-struct Collection<'a> {
-    client: &'a Client,
-    reporter: &'a Reporter,
-    host: &'a Host,
-    record: &'a mut JobRecord,
+/// A job whose lock is held, and what it takes to find out what became of it.
+pub(super) struct Collection<'a> {
+    pub(super) client: &'a Client,
+    pub(super) reporter: &'a Reporter,
+    pub(super) host: &'a Host,
+    pub(super) record: &'a mut JobRecord,
+    /// From when on a claim without a start is waited for.
+    pub(super) since: Instant,
+}
+
+/// What a job turned out to be. The record says so by then, in the store too.
+pub(super) enum Settled {
+    /// It was never launched; it is closed now, and what was sent is gone.
+    Closed,
+    /// Its runner has ended.
+    Ended(Exit),
+    /// Its runner lives, or is not ours to judge.
+    Live,
+    /// It is over, and there is nothing to bring back.
+    Gone(HandoffError),
+    /// The caller has detached.
+    Detached,
 }
 
 impl Collection<'_> {
     /// Where the job is on its host. A sender that died before it noted that may or may not have had the
     /// directory made: it is made now, so that a slow one finds it taken.
-    async fn locate(&self, link: &mut Link) -> Result<Place, HandoffError> {
+    pub(super) async fn locate(&self, link: &mut Link) -> Result<Place, HandoffError> {
         if let Some(remote) = &self.record.remote {
             return Ok(Place {
                 directory: remote.job_directory.clone(),
@@ -210,7 +218,28 @@ impl Collection<'_> {
             follow.clean_up(link).await;
             return Ok(follow.outcome(Ending::Completed, None));
         }
-        let since = Instant::now();
+        match self.settle(link, &place).await? {
+            Settled::Closed => {
+                let follow = self.follow(&place, Homecoming::default());
+                Ok(follow.outcome(Ending::Closed, None))
+            }
+            Settled::Ended(exit) => ended(self.follow(&place, homecoming), link, exit).await,
+            Settled::Live => {
+                let mut follow = self.follow(&place, homecoming);
+                follow.see_through(link, true).await
+            }
+            Settled::Gone(error) => Err(error),
+            Settled::Detached => Ok(self.detached()),
+        }
+    }
+
+    /// Derives what became of the job from what is there, and notes it; a job that was never launched is closed.
+    pub(super) async fn settle(
+        &mut self,
+        link: &mut Link,
+        place: &Place,
+    ) -> Result<Settled, HandoffError> {
+        let detach = self.reporter.detach.clone();
         let mut buried = false;
         loop {
             let looked = tokio::select! {
@@ -219,18 +248,18 @@ impl Collection<'_> {
                 status = self.look(link, &place.directory) => Some(status?),
             };
             let Some(status) = looked else {
-                return Ok(self.detached());
+                return Ok(Settled::Detached);
             };
-            let evidence = evidence(status.as_ref(), since.elapsed() > START_GRACE);
+            let evidence = evidence(status.as_ref(), self.since.elapsed() > START_GRACE);
             match evidence {
                 Evidence::Unclaimed | Evidence::Tombstone => {
                     if self.record.was_launched() && status.is_none() {
-                        return Err(self
-                            .gone("its directory on the host is gone", Evidence::Unclaimed)
-                            .await?);
+                        let reason = "its directory on the host is gone";
+                        let gone = self.gone(reason, Evidence::Unclaimed).await?;
+                        return Ok(Settled::Gone(gone));
                     }
-                    if let Some(outcome) = self.close(link, &place).await? {
-                        return Ok(outcome);
+                    if self.close(link, place).await? {
+                        return Ok(Settled::Closed);
                     }
                 }
                 Evidence::ClaimedOnly => tokio::time::sleep(START_INTERVAL).await,
@@ -244,30 +273,27 @@ impl Collection<'_> {
                 Evidence::NeverStarted => {
                     self.enter(State::Unknown).await?;
                     let (job, host) = (self.record.id.clone(), self.record.host.clone());
-                    return Err(HandoffError::NeverStarted { job, host });
+                    let error = HandoffError::NeverStarted { job, host };
+                    return Ok(Settled::Gone(error));
                 }
                 Evidence::Rebooted => {
-                    return Err(self.gone("the host was restarted", evidence).await?);
+                    let gone = self.gone("the host was restarted", evidence).await?;
+                    return Ok(Settled::Gone(gone));
                 }
                 Evidence::Died => {
-                    return Err(self
-                        .gone("the runner is gone and left no result", evidence)
-                        .await?);
+                    let reason = "the runner is gone and left no result";
+                    return Ok(Settled::Gone(self.gone(reason, evidence).await?));
                 }
-                Evidence::Ended { .. } => {
+                Evidence::Ended { .. } | Evidence::Killed { .. } => {
                     let Some(exit) = status.and_then(|status| status.exit) else {
                         continue;
                     };
-                    let mut follow = self.follow(&place, homecoming);
-                    follow.note_end(&exit).await?;
-                    return ended(follow, link, exit).await;
+                    self.note(evidence).await?;
+                    return Ok(Settled::Ended(exit));
                 }
                 _ => {
-                    if self.record.state.is_live() {
-                        self.enter(State::Running).await?;
-                    }
-                    let mut follow = self.follow(&place, homecoming);
-                    return follow.see_through(link, true).await;
+                    self.note(evidence).await?;
+                    return Ok(Settled::Live);
                 }
             }
         }
@@ -296,7 +322,7 @@ impl Collection<'_> {
         }
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         link: &mut Link,
         directory: &RemotePath,
@@ -310,12 +336,17 @@ impl Collection<'_> {
         }
     }
 
-    /// Closes a job that was never launched; `None` when it turns out that it was.
-    async fn close(
-        &mut self,
-        link: &mut Link,
-        place: &Place,
-    ) -> Result<Option<Outcome>, HandoffError> {
+    /// Notes what follows from the evidence.
+    pub(super) async fn note(&mut self, evidence: Evidence) -> Result<(), HandoffError> {
+        let state = self.record.state.judge(self.record.mode, evidence);
+        if state == self.record.state {
+            return Ok(());
+        }
+        self.enter(state).await
+    }
+
+    /// Closes a job that was never launched; false when it turns out that it was.
+    async fn close(&mut self, link: &mut Link, place: &Place) -> Result<bool, HandoffError> {
         let claim = loop {
             let live = link.live().await?;
             match remote::settle(&live, &place.directory).await {
@@ -324,7 +355,7 @@ impl Collection<'_> {
             }
         };
         if claim != Claim::Tombstone {
-            return Ok(None);
+            return Ok(false);
         }
         if self.record.state.is_live() {
             self.enter(State::Killed).await?;
@@ -341,11 +372,10 @@ impl Collection<'_> {
         local_files::remove_all(self.client.places(), &self.record.id)?;
         self.record.cleaned_ms = Some(now_ms());
         self.client.store().update(self.record).await?;
-        let follow = self.follow(place, Homecoming::default());
-        Ok(Some(follow.outcome(Ending::Closed, None)))
+        Ok(true)
     }
 
-    async fn gone(
+    pub(super) async fn gone(
         &mut self,
         reason: &'static str,
         evidence: Evidence,
@@ -378,7 +408,8 @@ async fn ended(
     if exit.has_result() {
         return follow.bring_back(link, &exit).await;
     }
-    if exit.reason == ExitReason::ExportFailed {
+    let exported = exit.phase == Phase::Exporting;
+    if exit.reason == ExitReason::ExportFailed || exit.reason.is_kill() && exported {
         follow.reporter.step(Step::RemoteExport, "once more").await;
         let detach = follow.reporter.detach.clone();
         let again = tokio::select! {

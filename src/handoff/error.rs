@@ -89,6 +89,26 @@ pub enum HandoffError {
         /// The directory.
         directory: PathBuf,
     },
+    /// A spawned job has not made its session, or ended before it did.
+    #[error("job {job} has no session yet")]
+    NoSessionYet {
+        /// The job.
+        job: JobId,
+    },
+    /// The job takes no follow-up messages any more: its agent has ended, or is about to.
+    #[error("job {job} on host {host} takes no messages any more")]
+    InboxClosed {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostName,
+    },
+    /// A session's agent may steer and end the jobs of its own session alone.
+    #[error("job {job} was not started by this session")]
+    NotOwnJob {
+        /// The job.
+        job: JobId,
+    },
     /// The host's agent is this machine's own.
     #[error("host {host} is this very machine, with the same agent database")]
     SameMachine {
@@ -215,6 +235,32 @@ pub enum HandoffError {
         state: State,
         /// What the evidence is.
         reason: &'static str,
+    },
+    /// The host has as many live jobs as it may have; nothing was launched.
+    #[error("host {host} has {count} live jobs, and may have {limit}")]
+    TooManyJobs {
+        /// The host.
+        host: HostName,
+        /// How many live jobs there are on it.
+        count: u64,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// The job was sent by another machine, and what was sent is not known here.
+    #[error("job {job} was sent by {sender}, and what was sent is not known here")]
+    SentElsewhere {
+        /// The job.
+        job: JobId,
+        /// The name of the machine that sent it, as it called itself.
+        sender: String,
+    },
+    /// The job was asked to end and has not ended yet.
+    #[error("job {job} on host {host} was asked to end and has not ended yet")]
+    NotEnded {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostName,
     },
     /// The run brought no new message of the agent.
     #[error("the run on host {host} brought no new message of the agent")]

@@ -10,7 +10,7 @@ use super::watch::{Watch, Watched};
 use super::{Client, Ending, HandoffError, Outcome, Trip, local_files, remote};
 use crate::agent::{Exit, ExitReason, Phase, RemoveAnswer};
 use crate::events::Step;
-use crate::job::{Evidence, JobRecord, State, now_ms};
+use crate::job::{JobRecord, State, end_evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// For how long a lost host is tried again once the job has ended: what is left to do there can wait.
@@ -73,6 +73,13 @@ impl Follow<'_> {
             client: self.client,
             reporter: self.reporter,
             record: self.record,
+            session: self
+                .record
+                .session
+                .clone()
+                .ok_or_else(|| HandoffError::NoSessionYet {
+                    job: self.record.id.clone(),
+                })?,
             homecoming: self.homecoming,
             directory: &self.directory,
         };
@@ -88,7 +95,9 @@ impl Follow<'_> {
         let trip = match landed {
             Ok(trip) => trip,
             Err(HandoffError::NothingNew { .. }) => {
-                self.enter(State::Failed).await?;
+                if self.record.state.is_live() {
+                    self.enter(State::Failed).await?;
+                }
                 if exit.reason != ExitReason::Completed {
                     return Err(self.remote_failure(link, exit).await);
                 }
@@ -106,6 +115,8 @@ impl Follow<'_> {
         self.record.forget = self.homecoming.forget;
         let state = if exit.reason == ExitReason::Completed {
             State::Completed
+        } else if exit.reason.is_kill() {
+            State::Killed
         } else {
             State::Failed
         };
@@ -116,12 +127,11 @@ impl Follow<'_> {
 
     /// Notes in the store what the job's end makes of it.
     pub(crate) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        let evidence = Evidence::Ended {
-            success: exit.reason == ExitReason::Completed,
-            result: exit.has_result(),
-        };
-        self.enter(self.record.state.judge(self.record.mode, evidence))
-            .await
+        let state = self
+            .record
+            .state
+            .judge(self.record.mode, end_evidence(exit));
+        self.enter(state).await
     }
 
     pub(crate) async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
@@ -277,7 +287,7 @@ fn phase_words(exit: &Exit) -> &'static str {
         _ if matches!(
             exit.reason,
             ExitReason::AgentFailed | ExitReason::AgentSignalled
-        ) =>
+        ) || exit.reason.is_kill() && exit.phase == Phase::Exporting =>
         {
             "run"
         }
@@ -306,6 +316,10 @@ fn reason_words(exit: &Exit) -> String {
             "the result is missing: the agent's export failed or was cut".to_owned()
         }
         ExitReason::Stopped => "it was stopped".to_owned(),
+        ExitReason::Killed => "it was killed".to_owned(),
+        ExitReason::MaxTime => "it was killed: its time limit was over".to_owned(),
+        ExitReason::KilledStalled => "it was killed: nothing had come from the agent".to_owned(),
+        ExitReason::KilledLooping => "it was killed: the agent went in circles".to_owned(),
         _ => "the runner failed".to_owned(),
     }
 }

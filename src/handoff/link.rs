@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::OnceCell;
 
-use super::HandoffError;
 use super::remote::WaitingShell;
 use super::running::Reporter;
+use super::{Client, HandoffError};
 use crate::events::{Event, Step};
+use crate::hosts::Host;
+use crate::job::JobRecord;
 use crate::ssh::{Connection, Files, Pool, SshError, Target};
 
 /// Attempts at the very first connection when the host is not reached.
@@ -119,6 +121,25 @@ impl Link {
             launched: false,
             timeouts: (0, Instant::now()),
         }
+    }
+
+    /// The link to the host of a job that has been recorded before.
+    pub(crate) fn to_job(
+        client: &Client,
+        host: &Host,
+        record: &JobRecord,
+        reporter: Reporter,
+    ) -> Result<Self, HandoffError> {
+        let mut link = Self::new(client.target(host)?, client.pool().clone(), reporter);
+        if record
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.files_by_exec)
+        {
+            link.use_exec_files();
+        }
+        link.launched = true;
+        Ok(link)
     }
 
     /// The host as it is reached now; dials when there is no connection.

@@ -7,11 +7,14 @@ use std::path::Path;
 use super::{HandoffError, local_files};
 use crate::agent::Mode;
 use crate::hosts::Places;
-use crate::job::{JobRecord, RemotePlaces, State};
+use crate::job::{JobKind, JobRecord, RemotePlaces, State};
 
 /// The lines for a job that failed after it was recorded.
 pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -> Vec<String> {
-    let (job, host, session) = (&record.id, &record.host, &record.session);
+    let (job, host, session) = (&record.id, &record.host, record.session_key());
+    if record.kind == JobKind::Spawn {
+        return spawned(record);
+    }
     let Some(remote) = &record.remote else {
         return vec![
             format!("nothing was sent to {host}; session {session} is unchanged"),
@@ -39,19 +42,40 @@ pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -
     }
 }
 
+/// The lines for a job that makes its own session: nothing on this machine depends on it.
+fn spawned(record: &JobRecord) -> Vec<String> {
+    let (job, host) = (&record.id, &record.host);
+    let Some(remote) = &record.remote else {
+        return vec![format!("nothing was sent to {host}: run it again")];
+    };
+    let directory = remote.job_directory.as_str();
+    let mut lines = vec![
+        format!("  on {host}, the job: {directory} (exit, events.ndjson, stderr.log)"),
+        format!("  what there is of a result: handover collect {job}"),
+    ];
+    if let Some(session) = &record.session {
+        lines.push(format!(
+            "  or by hand: on {host}: cd {} && {} export {session} > back.json",
+            quote(remote.work_directory.as_str()),
+            quote(remote.opencode.as_str())
+        ));
+    }
+    lines
+}
+
 fn without_result(record: &JobRecord, remote: &RemotePlaces) -> Vec<String> {
     let host = &record.host;
     let directory = remote.job_directory.as_str();
     vec![
         format!(
             "there is no result to bring back; session {} is unchanged here, and free",
-            record.session
+            record.session_key()
         ),
         format!("  on {host}, what the job left: {directory} (stderr.log, events.ndjson)"),
         format!(
             "  on {host}, what the agent did: {} export {}",
             quote(remote.opencode.as_str()),
-            record.session
+            record.session_key()
         ),
         format!(
             "  on {host}, remove it:         rm -rf {}",
@@ -67,7 +91,7 @@ fn with_result(
     places: &Places,
     error: &HandoffError,
 ) -> Vec<String> {
-    let (job, host, session) = (&record.id, &record.host, &record.session);
+    let (job, host, session) = (&record.id, &record.host, record.session_key());
     let directory = remote.job_directory.as_str();
     let mut lines = vec![
         match error {
@@ -111,7 +135,11 @@ fn with_result(
 
 /// The command that hands the session over in the same way once more.
 fn send_again(record: &JobRecord) -> String {
-    let mut command = format!("handover send {} --session {}", record.host, record.session);
+    let mut command = format!(
+        "handover send {} --session {}",
+        record.host,
+        record.session_key()
+    );
     if record.mode == Mode::RoundTrip {
         command.push_str(" --round-trip");
     }
@@ -145,35 +173,30 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::job::{JobId, RECORD_VERSION, Transition};
+    use crate::job::Transition;
 
     fn record(states: &[State]) -> JobRecord {
         JobRecord {
-            version: RECORD_VERSION,
-            id: JobId::generate(),
-            host: "box".parse().unwrap(),
-            session: "ses_1".parse().unwrap(),
-            mode: Mode::RoundTrip,
             state: *states.last().unwrap(),
             directory: Some("~/it's".to_owned()),
-            agent: None,
             model: Some("a/b".to_owned()),
-            local_directory: PathBuf::from("/home/ada/project"),
-            forget: false,
             remote: Some(RemotePlaces {
                 job_directory: "/s/handover/jobs/j".parse().unwrap(),
                 work_directory: "/w".parse().unwrap(),
                 opencode: "/o/opencode".parse().unwrap(),
                 files_by_exec: false,
             }),
-            sent: None,
             history: states
                 .iter()
                 .map(|&state| Transition { state, at_ms: 0 })
                 .collect(),
-            error: None,
-            collected_ms: None,
-            cleaned_ms: None,
+            ..JobRecord::new(
+                JobKind::Handoff,
+                "box".parse().unwrap(),
+                Some("ses_1".parse().unwrap()),
+                Mode::RoundTrip,
+                PathBuf::from("/home/ada/project"),
+            )
         }
     }
 

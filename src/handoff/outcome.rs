@@ -37,8 +37,8 @@ pub struct Outcome {
     pub job: JobId,
     /// The host's name.
     pub host: HostName,
-    /// The session.
-    pub session: SessionId,
+    /// The session; of a spawned job, once it is known.
+    pub session: Option<SessionId>,
     /// One-way or round trip.
     pub mode: Mode,
     /// What the agent did, once the session is back.

@@ -20,7 +20,7 @@ use crate::events::{Event, Step};
 use crate::hosts::HostPath;
 use crate::job::{JobRecord, RemotePlaces, SentDocument};
 use crate::private_fs;
-use crate::session::{Inspection, Limits, Outgoing, Sent, inspect, prepare_outgoing};
+use crate::session::{Inspection, Limits, Outgoing, Sent, SessionId, inspect, prepare_outgoing};
 use crate::ssh::{RemotePath, SshError};
 
 /// What is kept free on the host besides the session and its result, in KiB.
@@ -29,14 +29,16 @@ const DISK_RESERVE_KIB: u64 = 16 << 10;
 impl Sending {
     /// Everything before the launch: nothing runs on the host after a failure here.
     pub(super) async fn prepare(&mut self) -> Result<RemotePath, HandoffError> {
+        if let Some(spawn) = self.request.spawn.clone() {
+            return self.prepare_spawn(&spawn).await;
+        }
+        let session = self.session()?;
         let client = self.request.client.clone();
         let workspace = local_files::make(client.places(), &self.record.id)?;
         let exported = workspace.join(local_files::EXPORT);
-        self.reporter
-            .step(Step::Export, self.record.session.as_str())
-            .await;
+        self.reporter.step(Step::Export, session.as_str()).await;
         let (inspection, (probe, skew)) = futures::try_join!(
-            export_and_inspect(&self.request, &self.record, &exported),
+            export_and_inspect(&self.request, &session, &exported),
             probe(
                 &mut self.link,
                 &self.request,
@@ -46,13 +48,17 @@ impl Sending {
             ),
         )?;
         if let Some(message) = inspection.reverted_to.clone() {
-            return Err(HandoffError::Reverted {
-                session: self.record.session.clone(),
-                message,
-            });
+            return Err(HandoffError::Reverted { session, message });
         }
         self.record.local_directory = PathBuf::from(&inspection.directory);
-        let opencode = self.require_ready(&probe, skew, &inspection).await?;
+        let opencode = self
+            .require_ready(
+                &probe,
+                skew,
+                inspection.bytes,
+                inspection.newest_created_ms.unwrap_or(0),
+            )
+            .await?;
         let document = workspace.join(local_files::SENT);
         let (sent, prompt) = self.patch(&probe, &exported, &document, inspection).await?;
         local_files::remember_sent(&workspace, &sent.message_ids)?;
@@ -68,11 +74,20 @@ impl Sending {
             sha256: sent.sha256.clone(),
         });
         client.store().update(&self.record).await?;
-        self.upload(&directory, &sent, &document, &prompt).await?;
+        self.upload(&directory, Some((&sent, &document)), &prompt)
+            .await?;
         Ok(directory)
     }
 
-    fn job_directory(&self, probe: &Probe) -> Result<RemotePath, HandoffError> {
+    fn session(&self) -> Result<SessionId, HandoffError> {
+        let job = &self.record.id;
+        self.record
+            .session
+            .clone()
+            .ok_or_else(|| HandoffError::NoSessionYet { job: job.clone() })
+    }
+
+    pub(super) fn job_directory(&self, probe: &Probe) -> Result<RemotePath, HandoffError> {
         match &probe.directory {
             Some(Ok(made)) => Ok(made.path.clone()),
             Some(Err(reason)) => {
@@ -98,11 +113,12 @@ impl Sending {
     }
 
     /// Refuses a host that cannot do it; answers where its agent is.
-    async fn require_ready(
+    pub(super) async fn require_ready(
         &self,
         probe: &Probe,
         skew: Skew,
-        inspection: &Inspection,
+        bytes: u64,
+        newest_ms: i64,
     ) -> Result<RemotePath, HandoffError> {
         let host = || self.record.host.clone();
         if LocalIdentity::read().await.same_database(probe) {
@@ -136,7 +152,7 @@ impl Sending {
                 directory: probe.work_dir.clone(),
             });
         }
-        let needed_kib = inspection.bytes.div_ceil(1024) * 2 + DISK_RESERVE_KIB;
+        let needed_kib = bytes.div_ceil(1024) * 2 + DISK_RESERVE_KIB;
         match probe
             .directory
             .as_ref()
@@ -153,12 +169,7 @@ impl Sending {
             _ => {}
         }
         let now_ms = remote::clock_ms();
-        skew.allow(
-            &self.record.host,
-            self.record.mode,
-            inspection.newest_created_ms.unwrap_or(0),
-            now_ms,
-        )?;
+        skew.allow(&self.record.host, self.record.mode, newest_ms, now_ms)?;
         Ok(opencode)
     }
 
@@ -212,14 +223,14 @@ impl Sending {
         Ok((sent, prompt))
     }
 
-    async fn upload(
+    /// Writes the job's files; `document` is the session's, where one moves.
+    pub(super) async fn upload(
         &mut self,
         directory: &RemotePath,
-        sent: &Sent,
-        document: &Path,
+        document: Option<(&Sent, &Path)>,
         prompt: &str,
     ) -> Result<(), HandoffError> {
-        let total = sent.bytes;
+        let total = document.map_or(0, |(sent, _)| sent.bytes);
         self.reporter
             .step(Step::Send, format!("{} KiB", total.div_ceil(1024)))
             .await;
@@ -227,7 +238,9 @@ impl Sending {
         let sender = gethostname::gethostname().to_string_lossy().into_owned();
         let spec = JobSpec {
             job: self.record.id.as_str(),
-            session: &self.record.session,
+            kind: self.record.kind,
+            session: self.record.session.as_ref(),
+            title: self.record.title.as_deref(),
             host: &self.record.host,
             mode: self.record.mode,
             directory: &places.work_directory,
@@ -237,8 +250,8 @@ impl Sending {
             auto_approve: self.request.host.auto_approve,
             sender: &sender,
             created_ms: self.record.created_ms(),
-            newest_ms: sent
-                .newest_created_ms
+            newest_ms: document
+                .and_then(|(sent, _)| sent.newest_created_ms)
                 .and_then(|ms| u64::try_from(ms).ok())
                 .unwrap_or(0),
             prompt,
@@ -262,7 +275,14 @@ impl Sending {
                     async move { files.write(&path, &file.content).await }
                 });
                 futures::try_join!(
-                    files.upload(document, &session, &progress),
+                    async {
+                        match document {
+                            Some((_, document)) => {
+                                files.upload(document, &session, &progress).await.map(drop)
+                            }
+                            None => Ok(()),
+                        }
+                    },
                     futures::future::try_join_all(others),
                 )?;
                 Ok::<_, HandoffError>(())
@@ -295,16 +315,16 @@ impl Sending {
 
 async fn export_and_inspect(
     request: &HandoffBuilder,
-    record: &JobRecord,
+    session: &SessionId,
     to: &Path,
 ) -> Result<Inspection, HandoffError> {
     let agent = request.client.local_agent()?;
-    export(&agent, record, to).await?;
+    export(&agent, session, to).await?;
     let to = to.to_owned();
     let inspection = blocking(move || Ok(inspect(open(&to)?, &Limits::default())?)).await?;
-    if inspection.session != record.session {
+    if inspection.session != *session {
         return Err(HandoffError::WrongSession {
-            asked: record.session.clone(),
+            asked: session.clone(),
             got: inspection.session,
         });
     }
@@ -313,7 +333,7 @@ async fn export_and_inspect(
 
 /// Connects and asks the host; SFTP is started beside the question. `made` notes the directory that the host
 /// made, even when this is called off afterwards.
-async fn probe(
+pub(super) async fn probe(
     link: &mut Link,
     request: &HandoffBuilder,
     record: &JobRecord,

@@ -9,8 +9,8 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    CheckCleanup, Claim, Exit, JobCall, JobStatus, LaunchAnswer, Models, Nonce, Probe,
-    ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
+    CheckCleanup, Claim, Exit, JobCall, JobStatus, KillAnswer, KillReason, LaunchAnswer, Models,
+    Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
 };
 use crate::job::now_ms;
 use crate::ssh::{Connection, ExecOptions, ExecOutput, RemotePath, SshError};
@@ -168,6 +168,20 @@ pub(crate) async fn settle(live: &Live, directory: &RemotePath) -> Result<Claim,
     }
     bury(live, directory).await?;
     Ok(Claim::Tombstone)
+}
+
+/// Asks for the end of a job.
+pub(crate) async fn kill(
+    live: &Live,
+    directory: &RemotePath,
+    why: KillReason,
+    grace: Duration,
+) -> Result<KillAnswer, HandoffError> {
+    let call = JobCall::new(directory).kill(why, grace)?;
+    // Where the runner is gone, the call waits for the grace period and for the export.
+    let deadline = AGENT_DEADLINE + grace;
+    let stdout = run(&live.connection, &call, "the end of the job", deadline).await?;
+    Ok(KillAnswer::parse(&call, &stdout)?)
 }
 
 async fn settle_by_script(

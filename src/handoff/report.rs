@@ -176,10 +176,18 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
             "compare the fingerprint with the host's own, then: handover trust {}",
             report.host
         )),
-        SshError::HostKeyChanged { file, line, .. } => Some(format!(
-            "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
-            file.display()
+        SshError::HostKeyChanged { .. } => Some(format!(
+            "somebody may be in between; only if the host was set up anew: handover trust {}",
+            report.host
         )),
+        SshError::HostCertificate { .. } => Some(format!(
+            "the host needs a new certificate (and this machine the right time); to trust the key alone: \
+             handover trust {}",
+            report.host
+        )),
+        SshError::NotStrict { .. } => Some(
+            "update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned(),
+        ),
         SshError::HostKeyRevoked { .. } => Some(
             "whoever marked the key as revoked did so because it is known to others: ask them, and do not connect"
                 .to_owned(),
@@ -193,7 +201,10 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
     }
     if matches!(
         error,
-        SshError::AuthFailed { .. } | SshError::KeyEncrypted { .. } | SshError::KeyFile { .. }
+        SshError::AuthFailed { .. }
+            | SshError::KeyEncrypted { .. }
+            | SshError::KeyFile { .. }
+            | SshError::UserCertificate { .. }
     ) {
         report.ok("dial", "the host answers");
         report.ok("host key", "as it is on record");

@@ -1,6 +1,7 @@
 //! What is asked for: a handoff, or the collection of a job.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Client, Running, collect, send};
 use crate::agent::Mode;
@@ -22,6 +23,25 @@ pub struct HandoffBuilder {
     pub(crate) model: Option<ModelId>,
     pub(crate) call: Call,
     pub(crate) homecoming: Homecoming,
+    pub(crate) spawn: Option<Spawn>,
+    pub(crate) parent: Option<SessionId>,
+    pub(crate) watchdogs: Watchdogs,
+}
+
+/// A session that is made on the host.
+#[derive(Debug, Clone)]
+pub(crate) struct Spawn {
+    pub(crate) prompt: String,
+    pub(crate) title: Option<String>,
+}
+
+/// What is asked for beyond the watchdogs' defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watchdogs {
+    pub(crate) inactivity: Option<Duration>,
+    pub(crate) loop_limit: Option<u32>,
+    pub(crate) kill_on_stall: bool,
+    pub(crate) kill_on_loop: bool,
 }
 
 /// The tool call that asks for the handoff.
@@ -52,6 +72,9 @@ impl HandoffBuilder {
             model: None,
             call: Call::default(),
             homecoming: Homecoming::default(),
+            spawn: None,
+            parent: None,
+            watchdogs: Watchdogs::default(),
         }
     }
 
@@ -122,6 +145,28 @@ impl HandoffBuilder {
     /// Brings the session back even when it got new messages here meanwhile: both sides' messages stay.
     pub fn merge(mut self, merge: bool) -> Self {
         self.homecoming.merge = merge;
+        self
+    }
+
+    /// The session whose agent asks for this; its own jobs are all that it may end.
+    pub fn parent(mut self, parent: SessionId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// For how long the agent may say nothing before the job counts as stalled; without it the host's configured
+    /// time, else ten minutes. With `kill`, whoever watches the job then ends it.
+    pub fn inactivity(mut self, bound: Option<Duration>, kill: bool) -> Self {
+        self.watchdogs.inactivity = bound;
+        self.watchdogs.kill_on_stall = kill;
+        self
+    }
+
+    /// How many times in a row the same tool may be called with the same input before the job counts as looping;
+    /// without it 12. With `kill`, whoever watches the job then ends it.
+    pub fn loop_limit(mut self, limit: Option<u32>, kill: bool) -> Self {
+        self.watchdogs.loop_limit = limit;
+        self.watchdogs.kill_on_loop = kill;
         self
     }
 

@@ -30,6 +30,15 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// For work whose steps nobody follows: what it tells goes nowhere, warnings into the log.
+    pub(crate) fn unheard() -> Self {
+        let (events, _) = mpsc::channel(1);
+        Self {
+            events,
+            detach: CancellationToken::new(),
+        }
+    }
+
     /// Tells an event. Nobody listening is no error: the work does not depend on it.
     pub(crate) async fn tell(&self, event: Event) {
         if self.events.send(event).await.is_err() {
@@ -51,10 +60,11 @@ impl Reporter {
     }
 
     pub(crate) async fn warn(&self, message: impl Into<String>) {
-        self.tell(Event::Warning {
-            message: message.into(),
-        })
-        .await;
+        let message = message.into();
+        if self.events.is_closed() {
+            tracing::warn!("{message}");
+        }
+        self.tell(Event::Warning { message }).await;
     }
 }
 

@@ -10,7 +10,7 @@ use super::running::Reporter;
 use super::{Ending, Failure, HandoffError, Outcome, collect, local_files, manual, remote};
 use crate::agent::{LaunchAnswer, Mode, Nonce, names};
 use crate::events::{Event, Step};
-use crate::job::{JobId, JobRecord, RECORD_VERSION, State, StoreError, Transition, now_ms};
+use crate::job::{Bounds, JobKind, JobRecord, State, StoreError};
 use crate::session::SessionId;
 use crate::ssh::RemotePath;
 
@@ -66,15 +66,28 @@ impl Sending {
     async fn begin(
         request: HandoffBuilder,
         reporter: Reporter,
-        session: SessionId,
+        session: Option<SessionId>,
     ) -> Result<Self, Failure> {
+        let (spawn, watchdogs) = (request.spawn.as_ref(), request.watchdogs);
+        let mut bounds = Bounds {
+            kill_on_stall: watchdogs.kill_on_stall,
+            kill_on_loop: watchdogs.kill_on_loop,
+            ..Bounds::default()
+        };
+        if let Some(inactivity) = watchdogs.inactivity {
+            bounds = bounds.inactivity(inactivity);
+        }
+        if let Some(limit) = watchdogs.loop_limit {
+            bounds.loop_limit = limit;
+        }
+        let message = spawn
+            .map(|spawn| &spawn.prompt)
+            .or(request.message.as_ref());
         let record = JobRecord {
-            version: RECORD_VERSION,
-            id: JobId::generate(),
-            host: request.host.name.clone(),
-            session: session.clone(),
-            mode: request.mode,
-            state: State::Preparing,
+            parent: request.parent.clone(),
+            title: spawn.and_then(|spawn| spawn.title.clone()),
+            prompt: message.and_then(|message| JobRecord::preview(message)),
+            bounds,
             directory: text(
                 request
                     .directory
@@ -83,17 +96,18 @@ impl Sending {
             ),
             agent: text(request.agent.as_ref().or(request.host.agent.as_ref())),
             model: text(request.model.as_ref().or(request.host.model.as_ref())),
-            local_directory: request.from_directory.clone(),
             forget: request.homecoming.forget,
-            remote: None,
-            sent: None,
-            history: vec![Transition {
-                state: State::Preparing,
-                at_ms: now_ms(),
-            }],
-            error: None,
-            collected_ms: None,
-            cleaned_ms: None,
+            ..JobRecord::new(
+                if spawn.is_some() {
+                    JobKind::Spawn
+                } else {
+                    JobKind::Handoff
+                },
+                request.host.name.clone(),
+                session.clone(),
+                request.mode,
+                request.from_directory.clone(),
+            )
         };
         let lock = JobLock::take(request.client.places(), &record.id)?.ok_or_else(|| {
             HandoffError::JobBusy {
@@ -113,13 +127,13 @@ impl Sending {
             directory: None,
             lock,
         };
-        sending.take_session(&session).await?;
+        sending.take_session().await?;
         sending
             .reporter
             .tell(Event::Job {
                 job: sending.record.id.to_string(),
                 host: sending.record.host.to_string(),
-                session: session.to_string(),
+                session: session.map(|session| session.to_string()),
             })
             .await;
         Ok(sending)
@@ -127,13 +141,15 @@ impl Sending {
 
     /// Takes the session for this job. A job that holds it and has ended on its host in the meantime is
     /// settled first.
-    async fn take_session(&self, session: &SessionId) -> Result<(), HandoffError> {
+    async fn take_session(&self) -> Result<(), HandoffError> {
         let store = self.request.client.store();
         match store.insert(&self.record).await {
             Err(StoreError::SessionBusy { .. }) => {}
             other => return Ok(other?),
         }
-        if let Some(holder) = store.live(session).await? {
+        if let Some(session) = &self.record.session
+            && let Some(holder) = store.live(session).await?
+        {
             collect::settle_if_ended(&self.request.client, holder, &self.reporter).await?;
         }
         Ok(store.insert(&self.record).await?)
@@ -272,13 +288,17 @@ fn text(value: Option<&impl ToString>) -> Option<String> {
     value.map(ToString::to_string)
 }
 
-async fn session_of(request: &HandoffBuilder) -> Result<SessionId, HandoffError> {
+/// The session that moves; none where one is made on the host.
+async fn session_of(request: &HandoffBuilder) -> Result<Option<SessionId>, HandoffError> {
+    if request.spawn.is_some() {
+        return Ok(None);
+    }
     if let Some(session) = &request.session {
-        return Ok(session.clone());
+        return Ok(Some(session.clone()));
     }
     let agent = request.client.local_agent()?;
     match agent.newest_session(&request.from_directory).await? {
-        Some(entry) => Ok(entry.id),
+        Some(entry) => Ok(Some(entry.id)),
         None => Err(HandoffError::NoSession {
             directory: request.from_directory.clone(),
         }),

@@ -1,7 +1,20 @@
 //! What a host's answer about a job amounts to.
 
 use super::Evidence;
-use crate::agent::{Alive, Claim, ExitReason, JobStatus};
+use crate::agent::{Alive, Claim, Exit, ExitReason, JobStatus};
+
+/// The evidence in an `exit`.
+#[must_use]
+pub fn end_evidence(exit: &Exit) -> Evidence {
+    let result = exit.has_result();
+    if exit.reason.is_kill() {
+        return Evidence::Killed { result };
+    }
+    Evidence::Ended {
+        success: exit.reason == ExitReason::Completed,
+        result,
+    }
+}
 
 /// The evidence in a status; `None` is a job directory that is not there.
 ///
@@ -12,10 +25,7 @@ pub fn evidence(status: Option<&JobStatus>, grace_over: bool) -> Evidence {
         return Evidence::Unclaimed;
     };
     if let Some(exit) = &status.exit {
-        return Evidence::Ended {
-            success: exit.reason == ExitReason::Completed,
-            result: exit.has_result(),
-        };
+        return end_evidence(exit);
     }
     match (status.alive, &status.claim) {
         (Alive::Yes, _) => Evidence::Alive,

@@ -8,10 +8,14 @@ mod id;
 mod record;
 mod state;
 mod store;
+mod usage;
+mod watchdog;
 
-pub use crate::agent::Mode;
-pub use evidence::evidence;
+pub use crate::agent::{JobKind, Mode};
+pub use evidence::{end_evidence, evidence};
 pub use id::{InvalidJobId, JobId};
 pub use record::{JobRecord, RECORD_VERSION, RemotePlaces, SentDocument, Transition, now_ms};
 pub use state::{Evidence, State};
 pub use store::{Store, StoreError};
+pub use usage::Usage;
+pub use watchdog::{Attributes, Bounds, DEFAULT_INACTIVITY, DEFAULT_LOOP_LIMIT};

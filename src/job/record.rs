@@ -5,13 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, Mode, State};
+use super::{Attributes, Bounds, JobId, JobKind, Mode, State, Usage};
+use crate::agent::Exit;
 use crate::hosts::HostName;
 use crate::session::SessionId;
 use crate::ssh::RemotePath;
 
 /// The version of the record's form; a record with a newer one is refused, never rewritten.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
+
+/// The longest prompt preview, in characters.
+const PREVIEW_LIMIT: usize = 160;
 
 /// A job's record: an index entry of the remote job directory, which is the truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +26,20 @@ pub struct JobRecord {
     pub id: JobId,
     /// Where it runs.
     pub host: HostName,
-    /// The session that was handed over.
-    pub session: SessionId,
+    /// Whether a session was handed over or made there.
+    #[serde(default)]
+    pub kind: JobKind,
+    /// The session: the one that was handed over, or the one that a spawned job has made, once that is known.
+    pub session: Option<SessionId>,
+    /// The session whose agent asked for the job, if one did.
+    #[serde(default)]
+    pub parent: Option<SessionId>,
+    /// The title asked for.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// The beginning of what the agent was told, on one line.
+    #[serde(default)]
+    pub prompt: Option<String>,
     /// Whether the session comes back by itself.
     pub mode: Mode,
     /// Where the job is in its life.
@@ -51,6 +67,30 @@ pub struct JobRecord {
     /// When the job's files on the host were removed after that, in milliseconds since 1970.
     #[serde(default)]
     pub cleaned_ms: Option<u64>,
+    /// The agent's exit code, once it has ended by itself.
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+    /// The signal that ended the agent, where one did.
+    #[serde(default)]
+    pub signal: Option<u8>,
+    /// The beginning of the agent's last text, once the job has ended.
+    #[serde(default)]
+    pub result: Option<String>,
+    /// Follow-up messages that nobody read.
+    #[serde(default)]
+    pub undelivered: u32,
+    /// What was counted of its events.
+    #[serde(default)]
+    pub usage: Usage,
+    /// What is tolerated of it.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// What is odd about it, as last seen.
+    #[serde(default)]
+    pub attributes: Attributes,
+    /// Which watchdog had it ended, in a few words.
+    #[serde(default)]
+    pub ended_by: Option<String>,
 }
 
 /// Where a job's things are on its host, resolved once by the probe.
@@ -86,6 +126,108 @@ pub struct Transition {
 }
 
 impl JobRecord {
+    /// A new job, [`State::Preparing`] from now on.
+    #[must_use]
+    pub fn new(
+        kind: JobKind,
+        host: HostName,
+        session: Option<SessionId>,
+        mode: Mode,
+        local_directory: PathBuf,
+    ) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            id: JobId::generate(),
+            host,
+            kind,
+            session,
+            parent: None,
+            title: None,
+            prompt: None,
+            mode,
+            state: State::Preparing,
+            directory: None,
+            agent: None,
+            model: None,
+            local_directory,
+            forget: false,
+            remote: None,
+            sent: None,
+            history: vec![Transition {
+                state: State::Preparing,
+                at_ms: now_ms(),
+            }],
+            error: None,
+            collected_ms: None,
+            cleaned_ms: None,
+            exit_code: None,
+            signal: None,
+            result: None,
+            undelivered: 0,
+            usage: Usage::default(),
+            bounds: Bounds::default(),
+            attributes: Attributes::default(),
+            ended_by: None,
+        }
+    }
+
+    /// The beginning of a message on one line, for [`JobRecord::prompt`]; nothing of a blank one.
+    #[must_use]
+    pub fn preview(message: &str) -> Option<String> {
+        let mut words = message.split_whitespace();
+        let mut preview = words.next()?.to_owned();
+        for word in words {
+            if preview.len() > 4 * PREVIEW_LIMIT {
+                break;
+            }
+            preview.push(' ');
+            preview.push_str(word);
+        }
+        if let Some((cut, _)) = preview.char_indices().nth(PREVIEW_LIMIT) {
+            preview.truncate(cut);
+            preview.push('…');
+        }
+        Some(preview)
+    }
+
+    /// What at most one live job can hold: the session, or the job itself as long as it has none.
+    #[must_use]
+    pub fn session_key(&self) -> &str {
+        match &self.session {
+            Some(session) => session.as_str(),
+            None => self.id.as_str(),
+        }
+    }
+
+    /// When the job entered the state in which it is, in milliseconds since 1970.
+    #[must_use]
+    pub fn entered_ms(&self) -> u64 {
+        self.history.last().map_or(0, |last| last.at_ms)
+    }
+
+    /// Milliseconds from its record to its end, or to now.
+    #[must_use]
+    pub fn duration_ms(&self) -> u64 {
+        let end = if self.state.is_live() {
+            now_ms()
+        } else {
+            // What follows the first end (a collection that turns it into another) is no work of the job.
+            self.history
+                .iter()
+                .find(|entry| !entry.state.is_live())
+                .map_or_else(now_ms, |end| end.at_ms)
+        };
+        end.saturating_sub(self.created_ms())
+    }
+
+    /// Notes what the runner says of the end.
+    pub fn note_exit(&mut self, exit: &Exit) {
+        self.signal = exit.signal();
+        self.exit_code = exit.code.filter(|_| self.signal.is_none());
+        self.undelivered = exit.undelivered;
+        self.result.clone_from(&self.usage.last_text);
+    }
+
     /// When the job was recorded, in milliseconds since 1970.
     #[must_use]
     pub fn created_ms(&self) -> u64 {
@@ -96,6 +238,17 @@ impl JobRecord {
     #[must_use]
     pub fn was_launched(&self) -> bool {
         self.history.iter().any(|entry| entry.state.shows_launch())
+    }
+
+    /// Whether a result of the ended job may still be on its host.
+    #[must_use]
+    pub fn is_uncollected(&self) -> bool {
+        let ended = matches!(self.state, State::Completed | State::Failed | State::Killed);
+        ended
+            && self.collected_ms.is_none()
+            && self.cleaned_ms.is_none()
+            && self.remote.is_some()
+            && self.was_launched()
     }
 
     /// Moves the job into a state and notes when; entering the present state again changes nothing.
@@ -117,4 +270,59 @@ pub fn now_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_first_version_is_read() {
+        let old = r#"{"version":1,"id":"j0mi5w3k2q-7f3k9a","host":"box","session":"ses_1","mode":"round-trip",
+            "state":"running","directory":null,"agent":"build","model":null,"local_directory":"/home/ada/p",
+            "forget":false,"remote":{"job_directory":"/s/jobs/x","work_directory":"/w","opencode":"/o"},
+            "sent":{"bytes":3,"sha256":"ab"},"history":[{"state":"preparing","at_ms":5},{"state":"running","at_ms":7}],
+            "error":null,"collected_ms":null}"#;
+        let record: JobRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(record.session_key(), "ses_1");
+        assert_eq!(record.kind, JobKind::Handoff);
+        assert_eq!(record.bounds, Bounds::default());
+        assert_eq!((record.created_ms(), record.entered_ms()), (5, 7));
+        let again: JobRecord =
+            serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(again, record);
+    }
+
+    #[test]
+    fn a_preview_is_one_short_line() {
+        assert_eq!(
+            JobRecord::preview(" Fix\n\tthe   tests "),
+            Some("Fix the tests".to_owned())
+        );
+        assert_eq!(JobRecord::preview(" \n"), None);
+        let long = JobRecord::preview(&"ü ".repeat(100_000)).unwrap();
+        assert_eq!(long.chars().count(), PREVIEW_LIMIT + 1);
+        assert_eq!(
+            JobRecord::preview(&"x".repeat(1000))
+                .unwrap()
+                .chars()
+                .count(),
+            PREVIEW_LIMIT + 1
+        );
+    }
+
+    #[test]
+    fn a_spawned_job_without_a_session_holds_itself() {
+        let spawned = || {
+            JobRecord::new(
+                JobKind::Spawn,
+                "box".parse().unwrap(),
+                None,
+                Mode::OneWay,
+                PathBuf::from("/p"),
+            )
+        };
+        let (first, second) = (spawned(), spawned());
+        assert_ne!(first.session_key(), second.session_key());
+    }
 }

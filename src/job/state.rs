@@ -56,6 +56,12 @@ impl State {
         )
     }
 
+    /// Whether the job is over: whatever is seen of it later, it stays so.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        !self.is_live()
+    }
+
     /// Whether a job gets into this state only after its runner was seen to start.
     ///
     /// [`State::Failed`] is not among them: a handoff can fail before its launch.
@@ -98,7 +104,7 @@ impl State {
                 Self::Preparing | Self::Launching => self,
                 _ => Self::Lost,
             },
-            Evidence::Tombstone => Self::Killed,
+            Evidence::Tombstone | Evidence::Killed { .. } => Self::Killed,
             Evidence::ClaimedOnly => match self {
                 Self::Preparing | Self::Launching => Self::Launching,
                 _ => Self::Unknown,
@@ -135,6 +141,11 @@ pub enum Evidence {
         /// `back.json` is there as `exit` describes it.
         result: bool,
     },
+    /// `exit` is there, and says that the job was ended before its time: by somebody or by a limit.
+    Killed {
+        /// What the agent had done by then is there, to be collected.
+        result: bool,
+    },
     /// The runner's boot identity is not the host's present one.
     Rebooted,
     /// The runner is gone and left no `exit`.
@@ -157,7 +168,7 @@ pub enum Evidence {
 mod tests {
     use super::*;
 
-    const EVIDENCE: [Evidence; 12] = [
+    const EVIDENCE: [Evidence; 14] = [
         Evidence::Ended {
             success: true,
             result: true,
@@ -174,6 +185,8 @@ mod tests {
             success: false,
             result: false,
         },
+        Evidence::Killed { result: true },
+        Evidence::Killed { result: false },
         Evidence::Rebooted,
         Evidence::Died,
         Evidence::OtherMachine,
@@ -194,29 +207,29 @@ mod tests {
             (
                 Preparing,
                 [
-                    Returning, Failed, Failed, Failed, Lost, Failed, Preparing, Running, Launching,
-                    Unknown, Killed, Preparing,
+                    Returning, Failed, Failed, Failed, Killed, Killed, Lost, Failed, Preparing,
+                    Running, Launching, Unknown, Killed, Preparing,
                 ],
             ),
             (
                 Launching,
                 [
-                    Returning, Failed, Failed, Failed, Lost, Failed, Launching, Running, Launching,
-                    Unknown, Killed, Launching,
+                    Returning, Failed, Failed, Failed, Killed, Killed, Lost, Failed, Launching,
+                    Running, Launching, Unknown, Killed, Launching,
                 ],
             ),
             (
                 Running,
                 [
-                    Returning, Failed, Failed, Failed, Lost, Failed, Running, Running, Unknown,
-                    Unknown, Killed, Lost,
+                    Returning, Failed, Failed, Failed, Killed, Killed, Lost, Failed, Running,
+                    Running, Unknown, Unknown, Killed, Lost,
                 ],
             ),
             (
                 Returning,
                 [
-                    Returning, Failed, Failed, Failed, Lost, Failed, Returning, Running, Unknown,
-                    Unknown, Killed, Lost,
+                    Returning, Failed, Failed, Failed, Killed, Killed, Lost, Failed, Returning,
+                    Running, Unknown, Unknown, Killed, Lost,
                 ],
             ),
         ];

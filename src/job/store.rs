@@ -150,17 +150,17 @@ impl Store {
         self.call(move |store, connection| {
             let database = |source| database_error(&store.path, source);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
-            let holder = live_job(&transaction, &record.session).map_err(database)?;
-            if let Some(text) = holder {
+            let holder = live_job(&transaction, record.session_key()).map_err(database)?;
+            if let (Some(text), Some(session)) = (holder, record.session.clone()) {
                 let job = text.parse().map_err(|error| store.damaged(error))?;
-                return Err(StoreError::SessionBusy { session: record.session, job });
+                return Err(StoreError::SessionBusy { session, job });
             }
             transaction
                 .execute(
                     "INSERT INTO jobs (id, session, live, updated_ms, record) VALUES (?1, ?2, ?3, ?4, ?5)",
                     params![
                         record.id.as_str(),
-                        record.session.as_str(),
+                        record.session_key(),
                         record.state.is_live(),
                         now_i64(),
                         store.encode(&record)?
@@ -184,7 +184,7 @@ impl Store {
                 "UPDATE jobs SET session = ?2, live = ?3, updated_ms = ?4, record = ?5 WHERE id = ?1",
                 params![
                     record.id.as_str(),
-                    record.session.as_str(),
+                    record.session_key(),
                     record.state.is_live(),
                     now_i64(),
                     store.encode(&record)?
@@ -194,9 +194,9 @@ impl Store {
                 Ok(0) => Err(StoreError::NoSuchJob { text: record.id.to_string() }),
                 Ok(_) => Ok(()),
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                    let holder = live_job(connection, &record.session).map_err(|error| database_error(&store.path, error))?;
-                    match holder.map(|text| text.parse()) {
-                        Some(Ok(job)) => Err(StoreError::SessionBusy { session: record.session, job }),
+                    let holder = live_job(connection, record.session_key()).map_err(|error| database_error(&store.path, error))?;
+                    match (holder.map(|text| text.parse()), record.session.clone()) {
+                        (Some(Ok(job)), Some(session)) => Err(StoreError::SessionBusy { session, job }),
                         _ => Err(database_error(&store.path, error)),
                     }
                 }
@@ -341,11 +341,11 @@ impl Store {
     }
 }
 
-fn live_job(connection: &Connection, session: &SessionId) -> rusqlite::Result<Option<String>> {
+fn live_job(connection: &Connection, session: &str) -> rusqlite::Result<Option<String>> {
     connection
         .query_row(
             "SELECT id FROM jobs WHERE session = ?1 AND live",
-            [session.as_str()],
+            [session],
             |row| row.get(0),
         )
         .optional()
@@ -395,31 +395,16 @@ fn database_error(path: &Path, source: rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Mode, State, Transition};
+    use crate::job::{JobKind, Mode, State};
 
     fn record(session: &str) -> JobRecord {
-        JobRecord {
-            version: RECORD_VERSION,
-            id: JobId::generate(),
-            host: "box".parse().unwrap(),
-            session: session.parse().unwrap(),
-            mode: Mode::RoundTrip,
-            state: State::Preparing,
-            directory: Some("~/w".to_owned()),
-            agent: None,
-            model: None,
-            local_directory: PathBuf::from("/home/ada/project"),
-            forget: false,
-            remote: None,
-            sent: None,
-            history: vec![Transition {
-                state: State::Preparing,
-                at_ms: now_ms(),
-            }],
-            error: None,
-            collected_ms: None,
-            cleaned_ms: None,
-        }
+        JobRecord::new(
+            JobKind::Handoff,
+            "box".parse().unwrap(),
+            Some(session.parse().unwrap()),
+            Mode::RoundTrip,
+            PathBuf::from("/home/ada/project"),
+        )
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
@@ -451,7 +436,10 @@ mod tests {
         here.update(&first).await.unwrap();
         let second = record("ses_1");
         elsewhere.insert(&second).await.unwrap();
-        assert_eq!(here.live(&second.session).await.unwrap(), Some(second));
+        assert_eq!(
+            here.live(second.session.as_ref().unwrap()).await.unwrap(),
+            Some(second)
+        );
         first.enter(State::Running);
         assert!(matches!(
             here.update(&first).await,

@@ -1,60 +1,76 @@
 //! Local files and directories that only the user can read.
 //!
-//! Everything that this program keeps holds conversations, so files are 0600 and directories 0700 from
-//! the moment they exist, never tightened afterwards. On Windows the user's profile already restricts its
-//! content to the user, and new files inherit that.
+//! Everything that this program keeps holds conversations, so on Unix files are 0600 and directories 0700 from the
+//! moment they exist, never tightened afterwards; on Windows their access control list names the user and the system
+//! alone, and a directory hands it on to what is made in it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
+
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Creates a directory (0700) with its missing parents; one that exists is left as it is.
+/// How long another program may have a file open that is to be replaced; that happens on Windows alone.
+const BUSY_LIMIT: Duration = Duration::from_secs(3);
+/// The pause between two attempts at it.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Creates a directory that only the user can read, with its missing parents; one that exists is left as it is.
 ///
 /// # Errors
 /// Whatever the file system answers.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(path)
+    platform::create_dir_all(path)
 }
 
-/// Creates a new file (0600) for writing.
+/// Creates a new file that only the user can read, for writing.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when something is there, a link included, or whatever the file system
 /// answers.
 pub fn create_new(path: &Path) -> io::Result<File> {
-    options().write(true).create_new(true).open(path)
+    platform::create_new(path)
 }
 
-/// Creates a file (0600) for writing, in the place of one that may be there.
+/// Creates a file that only the user can read, for writing, in the place of one that may be there.
 ///
 /// What is there is removed first and never written through, so a link planted at `path` has no effect.
 ///
 /// # Errors
 /// Whatever the file system answers.
 pub fn create(path: &Path) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let mut attempts = Attempts::start();
+    loop {
+        let made = match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => create_new(path),
+        };
+        match made {
+            Err(error) if attempts.another(&error) => {}
+            made => return made,
+        }
     }
-    create_new(path)
 }
 
-/// Opens a file (0600) for reading and appending, and creates it where it is missing.
+/// Opens a file for reading and appending; where it is missing, creates one that only the user can read.
 ///
 /// # Errors
 /// Whatever the file system answers.
 pub fn open_append(path: &Path) -> io::Result<File> {
-    options().read(true).append(true).create(true).open(path)
+    platform::open_append(path)
 }
 
-/// Writes a whole file (0600): to a temporary name in the same directory, synced, then renamed over `path`.
+/// Writes a whole file that only the user can read: to a temporary name in the same directory, synced, then renamed
+/// over `path`. Where another program keeps that from being replaced, it is tried again for a few seconds.
 ///
 /// # Errors
 /// Whatever the file system answers; `path` then still holds what it held.
@@ -62,22 +78,44 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
-        .tempfile_in(directory)?;
+        .make_in(directory, create_new)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    // Closed before it is renamed, for Windows. `rename` also gets past a reader there, which `persist` does not.
+    let file = file.into_temp_path();
+    let mut attempts = Attempts::start();
+    loop {
+        match std::fs::rename(&file, path) {
+            Err(error) if attempts.another(&error) => {}
+            renamed => return renamed,
+        }
+    }
 }
 
-fn options() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes to set"))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
+/// Whether anybody but the user, and whoever administers this machine, may read the file.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn others_may_read(file: &File) -> io::Result<bool> {
+    platform::others_may_read(file)
+}
+
+/// Attempts at what another program may keep from being done for a moment.
+struct Attempts(Instant);
+
+impl Attempts {
+    fn start() -> Self {
+        Self(Instant::now() + BUSY_LIMIT)
     }
-    options
+
+    /// Whether this failure may pass; pauses when it may.
+    fn another(&mut self, error: &io::Error) -> bool {
+        let again = platform::is_passing(error) && Instant::now() < self.0;
+        if again {
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        again
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +152,35 @@ mod tests {
         assert_eq!(mode(&directory), 0o700);
         assert_eq!(mode(&directory.join("new")), 0o600);
         assert_eq!(mode(&directory.join("atomic")), 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_may_read_is_noticed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let file = create_new(&root.path().join("key")).unwrap();
+        assert!(!others_may_read(&file).unwrap());
+        file.set_permissions(std::fs::Permissions::from_mode(0o640))
+            .unwrap();
+        assert!(others_may_read(&file).unwrap());
+    }
+
+    #[test]
+    fn a_file_is_replaced_while_somebody_reads_it() {
+        use std::io::Read as _;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        write_atomic(&path, b"old").unwrap();
+        let mut reader = File::open(&path).unwrap();
+        write_atomic(&path, b"new").unwrap();
+        let mut old = String::new();
+        reader.read_to_string(&mut old).unwrap();
+        assert_eq!(old, "old");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        create(&path).unwrap().write_all(b"made").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"made");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]

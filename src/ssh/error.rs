@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::auth::{Attempt, describe};
 use super::cause::LostCause;
 use super::host_key::CertificateFault;
+use super::identity::KeyFileError;
 use super::path::RemotePath;
 use crate::hosts::HostName;
 
@@ -140,8 +141,8 @@ pub enum SshError {
         /// The agreed cipher.
         cipher: String,
     },
-    /// A configured list of algorithms leaves none that is supported here.
-    #[error("{keyword} of host {host} leaves no algorithm that is supported")]
+    /// A configured list of algorithms or methods leaves none that is supported here.
+    #[error("{keyword} of host {host} leaves nothing that is supported")]
     NoAlgorithm {
         /// The host.
         host: HostName,
@@ -157,7 +158,7 @@ pub enum SshError {
         #[source]
         source: io::Error,
     },
-    /// No offered key was accepted.
+    /// Nothing that was offered was accepted. Never retried.
     #[error("host {host} accepted none of the offered keys ({})", describe(.tried))]
     AuthFailed {
         /// The host.
@@ -182,7 +183,19 @@ pub enum SshError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: russh::keys::Error,
+        source: Box<KeyFileError>,
+    },
+    /// No offered key was accepted, and one of them is a certificate whose time is over or has not begun.
+    #[error("the certificate {certificate} for host {host} does not count: {fault} ({})", describe(.tried))]
+    UserCertificate {
+        /// The host.
+        host: HostName,
+        /// What a person knows the certificate by. It may be a path.
+        certificate: String,
+        /// What is wrong with it.
+        fault: Box<CertificateFault>,
+        /// Each key and what became of it, in order. For the person: it names key files.
+        tried: Vec<Attempt>,
     },
     /// The connection died. What the last request did on the host is unknown; see the module's documentation.
     #[error("the connection to host {host} was lost")]

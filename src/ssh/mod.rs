@@ -68,9 +68,10 @@ pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
 pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, Verdict};
+pub use identity::KeyFileError;
 pub use options::{
-    AgentSource, ConnectOptions, Deadlines, IdleTime, Keepalive, MaxChannels, Prompt, RekeyLimit,
-    UnknownHostKey,
+    AgentSource, Challenge, ConnectOptions, Deadlines, IdleTime, Keepalive, LoginAs, MaxChannels,
+    Prompt, Question, RekeyLimit, UnknownHostKey,
 };
 pub use path::{InvalidRemotePath, RemotePath};
 pub use pool::Pool;

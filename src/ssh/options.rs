@@ -73,6 +73,44 @@ pub struct UnknownHostKey {
     pub fingerprint: String,
 }
 
+/// Whose login a person is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginAs {
+    /// The configured name.
+    pub host: HostName,
+    /// The user to log in as.
+    pub user: String,
+    /// The address that was dialled.
+    pub address: String,
+    /// How often the person has answered wrongly on this connection.
+    pub tries_before: usize,
+}
+
+/// What a server asks in a keyboard-interactive login (RFC 4256). Its texts are the server's: escape them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Challenge {
+    /// Whose login this is.
+    pub login: LoginAs,
+    /// The dialogue's name, at most 2000 characters of it; may be empty.
+    pub name: String,
+    /// What to do, at most 2000 characters of it; may be empty.
+    pub instructions: String,
+    /// The questions, at most 16; there may be none.
+    pub questions: Vec<Question>,
+}
+
+/// One of a server's questions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Question {
+    /// The server's words, at most 2000 characters of them.
+    pub text: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+}
+
 /// Somebody at a terminal.
 #[async_trait]
 pub trait Prompt: Send + Sync {
@@ -81,6 +119,16 @@ pub trait Prompt: Send + Sync {
 
     /// Asks whether an unknown host key is the right one. After `true` the key is written down.
     async fn accept_host_key(&self, key: &UnknownHostKey) -> bool;
+
+    /// Asks for the password of a login; `None` when there is no answer, as there never is by default.
+    async fn password(&self, _login: &LoginAs) -> Option<Zeroizing<String>> {
+        None
+    }
+
+    /// Puts a server's questions, and returns as many answers; `None` when there are none, as by default.
+    async fn answers(&self, _challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
+        None
+    }
 }
 
 /// How connections are made. [`ConnectOptions::new`] has the defaults for a home directory.

@@ -274,19 +274,28 @@ async fn what_is_written_on_either_side_is_private_from_the_first_moment() {
         .permissions()
         .mode();
     assert_eq!(made & 0o777, 0o666);
-    // Nothing of the session stays here but the record and the log, and neither has its content.
+    // Nothing of the session stays here but the record and the log, and neither has its content; the record has the
+    // beginning of what the agent was asked.
     let mut left = BTreeSet::new();
     walk(&local, &mut |path| {
         left.insert(path.to_owned());
     });
     for file in left.iter().filter(|path| path.is_file()) {
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
-        assert!(!text.contains("RULE say on"), "{}", file.display());
+        if !is_store(file) {
+            assert!(!text.contains("RULE say on"), "{}", file.display());
+        }
         assert!(!text.contains("Please do step"), "{}", file.display());
         assert!(!text.contains("PRIVATE KEY"), "{}", file.display());
     }
     assert!(entries(&local.join("jobs")).is_empty());
     assert!(stage.job_directories().is_empty());
+}
+
+/// Whether a file is the store of records, or one that its database keeps beside it.
+fn is_store(file: &Path) -> bool {
+    file.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("jobs.db"))
 }
 
 #[tokio::test]
@@ -301,13 +310,13 @@ async fn the_log_of_a_verbose_run_has_no_content_of_the_session() {
     let ran = stage.run(&send).await.exits(0);
     let mut logs = 0;
     walk(&stage.here("state"), &mut |path| {
-        if path.is_file() {
+        if path.is_file() && !is_store(path) {
             logs += 1;
             let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
             assert!(!text.contains("the-secret"), "{}: {text}", path.display());
         }
     });
-    assert!(logs >= 2, "a log and a store");
+    assert!(logs >= 1, "a log");
     let talk: Vec<&str> = ran
         .err
         .lines()
@@ -403,8 +412,10 @@ fn the_readme_gives_a_reason_for_every_dependency() {
         .keys()
         .map(String::as_str)
         .collect();
-    let unix = &manifest["target"]["cfg(unix)"]["dependencies"];
-    named.extend(unix.as_table().unwrap().keys().map(String::as_str));
+    for platform in ["cfg(unix)", "cfg(windows)"] {
+        let own = &manifest["target"][platform]["dependencies"];
+        named.extend(own.as_table().unwrap().keys().map(String::as_str));
+    }
     named.extend(
         manifest["dev-dependencies"]
             .as_table()

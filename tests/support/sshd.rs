@@ -34,6 +34,15 @@ impl Sshd {
     /// Starts a server that lets in whoever has the `id_ed25519`, `id_ecdsa`, `id_rsa` or `locked` key of its
     /// directory; the passphrase of `locked` is `open sesame`.
     pub(crate) fn start(options: &SshdOptions) -> Self {
+        Self::start_with(options, |_| Vec::new())
+    }
+
+    /// The same, after `prepare` has looked into its directory, which has all keys; what it returns are more lines for
+    /// the configuration, which come first.
+    pub(crate) fn start_with(
+        options: &SshdOptions,
+        prepare: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("handover-sshd-")
             .tempdir()
@@ -60,6 +69,8 @@ impl Sshd {
         keygen(&at("stranger"), "ed25519", "");
         fs::write(at("authorized_keys"), authorized).unwrap();
         fs::create_dir(at("home")).unwrap();
+        let mut first = prepare(directory.path());
+        first.extend(options.config.iter().cloned());
         // The privilege separation directory of the system's package may be missing in a container.
         let _ = fs::create_dir_all("/run/sshd");
         let mut last = String::new();
@@ -69,7 +80,7 @@ impl Sshd {
                 .local_addr()
                 .unwrap()
                 .port();
-            let mut config = options.config.join("\n");
+            let mut config = first.join("\n");
             config.push_str(&format!(
                 "\nListenAddress 127.0.0.1\nPort {port}\nStrictModes no\nPasswordAuthentication no\nUsePAM no\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nPidFile none\nLogLevel VERBOSE\n\

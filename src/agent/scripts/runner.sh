@@ -1,5 +1,6 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
-# Verbs: launch NONCE, run (the detached runner itself), status, settle, export (again), forget, remove.
+# Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, kill REASON GRACE,
+# export (again), forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
 unset HANDOVER_FRAME
@@ -35,6 +36,7 @@ ho_sha256() {
 # Loads the login environment and what every command of the agent needs.
 ho_prepare() {
   ho_session=$(ho_param session)
+  if [ -z "$ho_session" ]; then ho_session=$(cat session 2>/dev/null); fi
   ho_work=$(ho_param directory)
   ho_opencode=$(ho_param opencode)
   umask "$ho_umask"
@@ -77,7 +79,7 @@ ho_wait() {
 
 # shellcheck disable=SC2317
 ho_stop() {
-  ho_stopped=yes
+  ho_stopped=${ho_stopped:-stopped}
   ho_interrupted=yes
   ho_end_child
 }
@@ -106,16 +108,39 @@ ho_next_message() {
   return 1
 }
 
+# Notes which process the agent is: whoever ends the job in the runner's place begins there.
+ho_note_agent() {
+  ho_put agent "$(printf 'pid=%s\nstart=%s\n' "$ho_pid" "$(ho_process_start "$ho_pid")")
+$ho_here" 2>/dev/null
+}
+
+# The session that the first run of a spawned job has made: its events name it outside of everything that the agent or
+# its tools wrote.
+ho_find_session() {
+  ho_session=$(LC_ALL=C sed -n -e '/^{[^{}]*"sessionID":"ses_/{' \
+    -e 's/^{[^{}]*"sessionID":"\(ses_[0-9A-Za-z]*\)".*/\1/p' -e q -e '}' events.ndjson 2>/dev/null)
+  if [ -n "$ho_session" ]; then ho_put session "$ho_session" 2>/dev/null; fi
+}
+
 ho_run_agent() {
-  set -- run --session="$ho_session" --format json
+  set -- run
+  if [ -n "$ho_session" ]; then
+    set -- "$@" --session="$ho_session"
+  elif [ -n "$ho_title" ]; then
+    set -- "$@" --title="$ho_title"
+  fi
+  set -- "$@" --format json
   if [ -n "$ho_name" ]; then set -- "$@" --agent="$ho_name"; fi
   if [ -n "$ho_model" ]; then set -- "$@" --model="$ho_model"; fi
   if [ "$ho_auto" = 1 ]; then set -- "$@" --auto; fi
-  ho_agent "$@" <"$ho_prompt" >>events.ndjson 2>>stderr.log &
+  (HANDOVER_RUN=$ho_nonce && export HANDOVER_RUN && ho_agent "$@") \
+    <"$ho_prompt" >>events.ndjson 2>>stderr.log &
   ho_pid=$!
+  ho_note_agent
   # A signal that came before the child had a number.
   if [ -n "$ho_stopped" ]; then ho_end_child; fi
   ho_wait
+  if [ -z "$ho_session" ]; then ho_find_session; fi
 }
 
 # Takes the inbox by renaming it, until it is found empty. rmdir is what closes it: it fails when a delivery came
@@ -128,7 +153,7 @@ ho_serve_inbox() {
     if ho_next_message "$ho_taken"; then mkdir inbox; fi
     while :; do
       while ho_next_message "$ho_taken"; do
-        if [ -n "$ho_stopped" ]; then return; fi
+        if ho_is_stopped; then return; fi
         ho_prompt=$ho_message
         ho_run_agent
         mv -f "$ho_message" "$ho_message.done"
@@ -164,6 +189,7 @@ ho_close_inbox() {
 
 # Exports the session; the result counts only when it is whole. Fails with nothing left behind.
 ho_export() {
+  [ -n "$ho_session" ] || return 1
   rm -f back.json.part
   ho_agent export "$ho_session" </dev/null >back.json.part 2>>stderr.log &
   ho_pid=$!
@@ -188,14 +214,15 @@ ho_export() {
 
 # One write, read back before it counts: a full disk must not leave an 'exit' that claims something.
 ho_write_exit() {
-  printf 'protocol=1\nphase=%s\nreason=%s\ncode=%s\nsize=%s\nsha256=%s\nundelivered=%s\nended_ms=%s\nend=1\n' \
-    "$ho_at" "$1" "$ho_code" "$ho_bytes" "$ho_sum" "$ho_undelivered" "$ho_now" >exit.part 2>/dev/null &&
+  printf 'protocol=1\nphase=%s\nreason=%s\ncode=%s\nsize=%s\nsha256=%s\nundelivered=%s\nleft=%s\nended_ms=%s\nend=1\n' \
+    "$ho_at" "$1" "$ho_code" "$ho_bytes" "$ho_sum" "$ho_undelivered" "${ho_left:-0}" "$ho_now" >exit.part 2>/dev/null &&
     [ "$(tail -n 1 exit.part)" = 'end=1' ] && mv -f exit.part exit
 }
 
 ho_finish() {
   trap '' TERM HUP INT
   trap - EXIT
+  if [ -n "$ho_guard" ]; then kill "$ho_guard" 2>/dev/null; fi
   ho_close_inbox
   ho_clock
   rm -f reserve
@@ -209,10 +236,30 @@ ho_finish() {
   exit 0
 }
 
+# Brings the session in; ends the job when that fails.
+ho_import() {
+  (HANDOVER_RUN=$ho_nonce && export HANDOVER_RUN && ho_agent import "$ho_dir/session.json") \
+    </dev/null >import.log 2>>stderr.log &
+  ho_pid=$!
+  ho_note_agent
+  ho_wait
+  ho_import_code=$ho_code
+  ho_code=
+  # The line is the only sign: some versions exit with 0 after a failure.
+  if ! grep -F -x -- "Imported session: $ho_session" import.log >/dev/null 2>&1; then
+    ho_log "the import ended with $ho_import_code"
+    tail -n 20 import.log >>stderr.log 2>/dev/null
+    if ho_is_stopped; then ho_finish "$ho_stopped"; fi
+    ho_finish import-failed
+  fi
+  rm -f session.json
+}
+
 ho_main_run() {
   # Only the process that launch detached may run, and only once.
   [ -d claim ] && [ ! -e claim/tombstone ] && mkdir claim/runner || exit 1
   ho_pid=
+  ho_guard=
   ho_code=
   ho_bytes=
   ho_sum=
@@ -227,6 +274,11 @@ ho_main_run() {
   mkdir inbox
   ho_phase importing
   ho_put started "$(ho_myself)" || ho_finish started-failed
+  ho_here=$(sed -n '/^boot=/,$p' started)
+  # Before the agent's environment is there: what runs beside us is none of its family.
+  ho_nonce=$(cat claim/nonce)
+  sh ./run.sh guard </dev/null >>runner.log 2>&1 &
+  ho_guard=$!
 
   ho_prepare
   if ! { [ -f "$ho_opencode" ] && [ -x "$ho_opencode" ]; }; then
@@ -243,39 +295,35 @@ ho_main_run() {
   ho_clock
   while [ "$ho_now" -le "${ho_newest:-0}" ]; do
     if [ "$ho_waited" -ge 60 ]; then ho_finish clock; fi
-    if [ -n "$ho_stopped" ]; then ho_finish stopped; fi
+    if ho_is_stopped; then ho_finish "$ho_stopped"; fi
     sleep 1
     ho_waited=$((ho_waited + 1))
     ho_clock
   done
 
-  ho_agent import "$ho_dir/session.json" </dev/null >import.log 2>>stderr.log &
-  ho_pid=$!
-  ho_wait
-  ho_import_code=$ho_code
-  ho_code=
-  # The line is the only sign: some versions exit with 0 after a failure.
-  if ! grep -F -x -- "Imported session: $ho_session" import.log >/dev/null 2>&1; then
-    ho_log "the import ended with $ho_import_code"
-    tail -n 20 import.log >>stderr.log 2>/dev/null
-    if [ -n "$ho_stopped" ]; then ho_finish stopped; fi
-    ho_finish import-failed
-  fi
-  rm -f session.json
-  if [ -n "$ho_stopped" ]; then ho_finish stopped; fi
+  if ho_is_stopped; then ho_finish "$ho_stopped"; fi
+  # A spawned job has nothing to bring in: its first run makes the session.
+  if [ "$(ho_param kind)" != spawn ]; then ho_import; fi
+  if ho_is_stopped; then ho_finish "$ho_stopped"; fi
 
   ho_phase running
   ho_name=$(ho_param agent)
   ho_model=$(ho_param model)
   ho_auto=$(ho_param auto)
+  ho_title=$(ho_param title)
   ho_prompt=prompt.txt
   ho_run_agent
-  ho_serve_inbox
+  # Without a session there is nothing to go on with.
+  if [ -n "$ho_session" ]; then ho_serve_inbox; fi
   ho_close_inbox
+  # The agent is gone; what it left behind goes before anything is exported.
+  if ho_is_stopped && [ -e kill ]; then ho_kill_family "$(ho_kill_grace)"; fi
 
   ho_phase exporting
-  if ! ho_export; then ho_finish export-failed; fi
-  if [ -n "$ho_stopped" ]; then ho_finish stopped; fi
+  if ! ho_export && [ -z "$ho_stopped" ] && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then
+    ho_finish export-failed
+  fi
+  if [ -n "$ho_stopped" ]; then ho_finish "$ho_stopped"; fi
   if [ "$ho_code" -gt 128 ]; then ho_finish agent-signalled; fi
   if [ "$ho_code" -ne 0 ]; then ho_finish agent-failed; fi
   ho_finish completed

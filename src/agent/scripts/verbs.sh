@@ -54,14 +54,17 @@ ho_main_launch() {
     return
   fi
   if ! [ -e claim ]; then
-    for ho_file in prompt.txt session.json params/session params/directory params/opencode params/size params/job; do
+    ho_needed='prompt.txt params/session params/directory params/opencode params/size params/job'
+    ho_kind=$(ho_param kind)
+    if [ "$ho_kind" != spawn ]; then ho_needed="$ho_needed session.json"; fi
+    for ho_file in $ho_needed; do
       if ! [ -f "$ho_file" ]; then
         ho_say launch incomplete
         ho_say what "$ho_file"
         return
       fi
     done
-    if [ "$(ho_size session.json)" != "$(ho_param size)" ]; then
+    if [ "$ho_kind" != spawn ] && [ "$(ho_size session.json)" != "$(ho_param size)" ]; then
       ho_say launch incomplete
       ho_say what session.json
       return
@@ -154,6 +157,17 @@ ho_say_export() {
   ho_say_file exit exit
 }
 
+# Waits a minute for the lock, and gives it back at the end.
+ho_take_export() {
+  ho_tries=0
+  until ho_lock_export "$ho_tries"; do
+    ho_tries=$((ho_tries + 1))
+    if [ "$ho_tries" -gt 60 ]; then return 1; fi
+    sleep 1
+  done
+  trap 'rm -rf export.lock' EXIT
+}
+
 # A result that could not be written is asked for again, when there is room. Whoever asked may be gone before it is
 # there: it is made all the same, and the next one who asks waits for it.
 ho_main_export() {
@@ -161,16 +175,10 @@ ho_main_export() {
     ho_say export refused
     return
   fi
-  ho_tries=0
-  until ho_lock_export "$ho_tries"; do
-    ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -gt 60 ]; then
-      ho_say export busy
-      return
-    fi
-    sleep 1
-  done
-  trap 'rm -rf export.lock' EXIT
+  if ! ho_take_export; then
+    ho_say export busy
+    return
+  fi
   # The one before us may have brought it.
   if [ -f back.json ] && [ -n "$(sed -n 's/^sha256=//p' exit)" ]; then
     ho_say_export
@@ -183,6 +191,7 @@ ho_main_export() {
   ho_code=$(sed -n 's/^code=//p' exit)
   ho_undelivered=$(sed -n 's/^undelivered=//p' exit)
   ho_at=$(sed -n 's/^phase=//p' exit)
+  ho_left=$(sed -n 's/^left=//p' exit)
   ho_prepare
   if [ -z "$ho_stopped" ] && ho_export; then
     ho_clock
@@ -192,6 +201,10 @@ ho_main_export() {
     elif [ "${ho_code:-0}" -ne 0 ]; then
       ho_reason=agent-failed
     fi
+    # A job that was ended stays one that was ended.
+    case $(sed -n 's/^reason=//p' exit) in
+      killed | max-time | stalled | looping) ho_reason=$(ho_kill_reason) ;;
+    esac
     if ho_write_exit "$ho_reason"; then
       ho_say_export
       return
@@ -251,12 +264,16 @@ ho_main() {
     */*) cd -- "${0%/*}" || exit 1 ;;
   esac
   ho_dir=$(pwd -P)
-  if [ "${1:-}" = run ]; then ho_main_run; fi
+  case ${1:-} in
+    run) ho_main_run ;;
+    guard) ho_main_guard ;;
+  esac
   ho_begin
   case ${1:-} in
     launch) ho_main_launch "${2:-}" ;;
     status) ho_main_status ;;
     settle) ho_main_settle ;;
+    kill) ho_main_kill "${2%% *}" "${2##* }" ;;
     export) ho_main_export ;;
     forget) ho_main_forget ;;
     remove) ho_main_remove ;;

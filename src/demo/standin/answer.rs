@@ -171,10 +171,13 @@ impl<'a, 'p> Turn<'a, 'p> {
         if !self.json {
             return Ok(());
         }
-        let mut event =
-            json!({"type": kind, "timestamp": self.clock.now(), "sessionID": self.session});
-        event[key] = value.clone();
-        self.print(shape::halved(event.to_string()).as_bytes())
+        // The order of keys is opencode's: what names the session comes before what a tool can have written.
+        let (kind, session) = (json!(kind), json!(self.session));
+        let timestamp = self.clock.now();
+        let event = format!(
+            r#"{{"type":{kind},"timestamp":{timestamp},"sessionID":{session},"{key}":{value}}}"#
+        );
+        self.print(shape::halved(event).as_bytes())
     }
 
     /// Prints a line.

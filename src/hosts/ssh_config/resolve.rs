@@ -111,11 +111,7 @@ impl Resolver<'_> {
             jumps.append(&mut resolved.jumps);
             jumps.push(resolved);
         }
-        let place = |host: &ResolvedHost| (host.host.clone(), host.port, host.user.clone());
-        let mut places: Vec<_> = jumps.iter().chain([&host]).map(place).collect();
-        places.sort();
-        places.dedup();
-        if places.len() != jumps.len() + 1 || jumps.len() > MAX_HOPS {
+        if hops.iter().any(|hop| is_itself(hop, &host)) || jumps.len() > MAX_HOPS {
             return Err(endless());
         }
         host.jumps = jumps;
@@ -149,6 +145,12 @@ impl Resolver<'_> {
         let mut pass = Pass {
             resolver: self,
             original_host,
+            // As ssh(1): `Host` lines are held against the name that was asked for, and the second time against the
+            // one that has come of it.
+            block_host: options
+                .final_host
+                .clone()
+                .unwrap_or_else(|| original_host.to_owned()),
             second_pass,
             options,
         };
@@ -310,10 +312,20 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether a hop is the very host that it leads to, as ssh(1) judges it: by name, port and user.
+fn is_itself(hop: &Address, host: &ResolvedHost) -> bool {
+    let named = hop.host() == host.host || hop.host() == host.asked;
+    let user = hop.user().or(host.user.as_deref());
+    named
+        && hop.port().unwrap_or(SSH_PORT) == host.port.unwrap_or(SSH_PORT)
+        && user == host.user.as_deref()
+}
+
 /// One way through the configuration.
 struct Pass<'a> {
     resolver: &'a Resolver<'a>,
     original_host: &'a str,
+    block_host: String,
     second_pass: bool,
     options: &'a mut Options,
 }
@@ -326,7 +338,7 @@ impl Pass<'_> {
             let at = || at(&file.path, line.line, line.column);
             match &line.item {
                 Item::Host(patterns) => {
-                    active = !never && host_line_matches(patterns, self.original_host);
+                    active = !never && host_line_matches(patterns, &self.block_host);
                 }
                 Item::Match(_) if never => active = false,
                 Item::Match(criteria) => {

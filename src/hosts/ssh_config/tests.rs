@@ -37,7 +37,8 @@ impl Machine {
     fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        // Whatever the umask, nobody else may write it.
+        crate::private_fs::write_atomic(&path, text.as_bytes()).unwrap();
         path
     }
 
@@ -208,7 +209,7 @@ fn a_missing_file_is_empty_and_an_unreadable_one_an_error() {
     ));
     let large = vec![b'\n'; (1 << 20) + 1];
     let machine = Machine::new("");
-    fs::write(machine.path("home/.ssh/config"), large).unwrap();
+    crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &large).unwrap();
     assert!(matches!(
         SshConfig::load(&machine.places),
         Err(HostsError::TooLarge { .. })
@@ -488,7 +489,8 @@ fn a_way_without_end_is_refused() {
         "Host *\n  ProxyJump gw\n",
         "Host box\n  ProxyJump a\nHost a\n  ProxyJump b\nHost b\n  ProxyJump box\n",
         "Host box\n  ProxyJump a,box\n",
-        "Host box\n  ProxyJump a,b,a\n",
+        "Host box\n  Hostname real\n  ProxyJump real\n",
+        "Host box\n  User dev\n  ProxyJump dev@box:22\n",
         "Host *\n  ProxyJump x.%h\n",
     ] {
         let text = refused(config, "box");
@@ -497,6 +499,12 @@ fn a_way_without_end_is_refused() {
             "{config}: {text}"
         );
     }
+    let again = "Host box\n  ProxyJump a,b,root@box\nHost a b\n  Hostname 10.0.0.1\n";
+    assert_eq!(
+        resolve(again, "box").jumps.len(),
+        3,
+        "one address in two networks"
+    );
     let config = "Host gw\n  ProxyJump none\nHost *\n  ProxyJump gw\n";
     assert_eq!(resolve(config, "box").jumps.len(), 1);
     assert!(resolve(config, "gw").jumps.is_empty());
@@ -588,7 +596,7 @@ proptest! {
     #[test]
     fn bytes_of_any_kind_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let machine = Machine::new("");
-        fs::write(machine.path("home/.ssh/config"), &bytes).unwrap();
+        crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &bytes).unwrap();
         if SshConfig::load(&machine.places).is_ok() {
             let _ = machine.resolve("box");
         }

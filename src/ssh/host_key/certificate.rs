@@ -12,8 +12,6 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate};
 
-use super::pattern::wildcard;
-
 /// Why a certificate does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,12 +100,8 @@ pub(super) fn host_fault(
     }
     let name = name.to_ascii_lowercase();
     let principals = certificate.valid_principals();
-    // PROTOCOL.certkeys: no principal at all means any of its kind. ssh(1) reads a host's principals as patterns.
-    if !principals.is_empty()
-        && !principals
-            .iter()
-            .any(|pattern| wildcard(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes()))
-    {
+    // PROTOCOL.certkeys: no principal at all means any of its kind. ssh(1) does not read a host's as patterns.
+    if !principals.is_empty() && !principals.contains(&name) {
         return Some(CertificateFault::WrongPrincipal);
     }
     // No critical option is defined for hosts.
@@ -118,7 +112,10 @@ pub(super) fn host_fault(
 }
 
 /// Whether a certificate's time is over or has not begun.
-fn time_fault(certificate: &Certificate, now: SystemTime) -> Option<CertificateFault> {
+pub(in crate::ssh) fn time_fault(
+    certificate: &Certificate,
+    now: SystemTime,
+) -> Option<CertificateFault> {
     let seconds = now
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

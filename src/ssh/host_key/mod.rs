@@ -13,6 +13,7 @@ mod pattern;
 pub use certificate::{CertificateFault, CertificateVerdict};
 pub use known_hosts::{KnownHosts, Verdict};
 
+pub(super) use certificate::time_fault;
 pub(super) use judge::KeyJudge;
 pub(super) use known_hosts::{algorithm_name, fingerprint};
 pub(super) use pattern::wildcard;

@@ -1,0 +1,289 @@
+//! Access control lists, as Windows has them.
+//!
+//! The invariant: what is made here has a list of its own that names the user and the system, and inherits nothing. A
+//! directory hands it on to whatever is made in it, by whichever program. The list is set through the handle that made
+//! the file, so before anything is in it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::windows::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use windows_permissions::constants::{
+    AccessRights, AceFlags, AceType, SeObjectType, SecurityInformation,
+};
+use windows_permissions::utilities::current_process_sid;
+use windows_permissions::wrappers::{ConvertSidToStringSid, GetSecurityInfo, SetSecurityInfo};
+use windows_permissions::{LocalBox, SecurityDescriptor, Sid};
+
+// Access rights: https://learn.microsoft.com/en-us/windows/win32/fileio/file-access-rights-constants
+const READ_CONTROL: u32 = 0x2_0000;
+const WRITE_DAC: u32 = 0x4_0000;
+const GENERIC_READ: u32 = 0x8000_0000;
+const GENERIC_WRITE: u32 = 0x4000_0000;
+const FILE_READ_DATA: u32 = 0x1;
+const FILE_WRITE_DATA: u32 = 0x2;
+const FILE_GENERIC_WRITE: u32 = 0x12_0116;
+const GENERIC_ALL: u32 = 0x1000_0000;
+/// `FILE_FLAG_BACKUP_SEMANTICS`: what a directory's handle is opened with.
+const BACKUP_SEMANTICS: u32 = 0x0200_0000;
+
+// System errors: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes
+const INVALID_FUNCTION: i32 = 1;
+const ACCESS_DENIED: i32 = 5;
+const SHARING_VIOLATION: i32 = 32;
+const LOCK_VIOLATION: i32 = 33;
+const NOT_SUPPORTED: i32 = 50;
+const DELETE_PENDING: i32 = 303;
+
+/// Local System, the Administrators, and a file's owner whoever that is: none of them is "others". They are those that
+/// Win32-OpenSSH lets a private key's list name.
+const TRUSTED: [&str; 3] = ["S-1-5-18", "S-1-5-32-544", "S-1-3-4"];
+
+pub(super) fn create_dir_all(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    match DirBuilder::new().create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().ok_or(error)?;
+            create_dir_all(parent)?;
+            if let Err(error) = DirBuilder::new().create(path) {
+                return if path.is_dir() { Ok(()) } else { Err(error) };
+            }
+        }
+        // Another process was faster, and it sets the list.
+        Err(_) if path.is_dir() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mut directory = OpenOptions::new()
+        .access_mode(READ_CONTROL | WRITE_DAC)
+        .custom_flags(BACKUP_SEMANTICS)
+        .open(path)?;
+    restrict(&mut directory, "OICI", path)
+}
+
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .access_mode(GENERIC_WRITE | READ_CONTROL | WRITE_DAC)
+        .open(path)?;
+    restrict(&mut file, "", path)?;
+    Ok(file)
+}
+
+pub(super) fn open_append(path: &Path) -> io::Result<File> {
+    let append = FILE_GENERIC_WRITE & !FILE_WRITE_DATA;
+    let made = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .access_mode(GENERIC_READ | append | READ_CONTROL | WRITE_DAC)
+        .open(path);
+    match made {
+        Ok(mut file) => {
+            restrict(&mut file, "", path)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives what was just made a list of the user and the system alone; `flags` are the entries' in SDDL.
+fn restrict(file: &mut File, flags: &str, path: &Path) -> io::Result<()> {
+    let user = current_process_sid()?;
+    let user = ConvertSidToStringSid(&user)?;
+    let user = user.to_string_lossy();
+    // `P`: nothing is inherited. `FA`: all file rights. `SY`: Local System.
+    let list: LocalBox<SecurityDescriptor> =
+        format!("D:P(A;{flags};FA;;;{user})(A;{flags};FA;;;SY)").parse()?;
+    let set = SetSecurityInfo(
+        file,
+        SeObjectType::SE_FILE_OBJECT,
+        SecurityInformation::Dacl | SecurityInformation::ProtectedDacl,
+        None,
+        None,
+        list.dacl(),
+        None,
+    );
+    match set {
+        // A FAT volume has no lists, as it has no modes on Unix.
+        Err(error) if matches!(error.raw_os_error(), Some(INVALID_FUNCTION | NOT_SUPPORTED)) => {
+            tracing::warn!(path = %path.display(), %error, "this volume cannot keep a file private");
+            Ok(())
+        }
+        set => set,
+    }
+}
+
+pub(super) fn others_may_read(file: &File) -> io::Result<bool> {
+    let descriptor = GetSecurityInfo(
+        file,
+        SeObjectType::SE_FILE_OBJECT,
+        SecurityInformation::Dacl | SecurityInformation::Owner,
+    )?;
+    let Some(list) = descriptor.dacl() else {
+        // No list at all lets everybody in.
+        return Ok(true);
+    };
+    let mut trusted = vec![current_process_sid()?];
+    for text in TRUSTED {
+        trusted.push(text.parse::<LocalBox<Sid>>()?);
+    }
+    let reading =
+        AccessRights::from_bits_truncate(GENERIC_READ | GENERIC_ALL | FILE_READ_DATA).bits();
+    Ok((0..list.len())
+        .filter_map(|index| list.get_ace(index))
+        .any(|entry| {
+            entry.ace_type() == AceType::ACCESS_ALLOWED_ACE_TYPE
+                && !entry.flags().contains(AceFlags::InheritOnly)
+                && entry.mask().bits() & reading != 0
+                && entry
+                    .sid()
+                    .is_none_or(|sid| !trusted.iter().any(|one| **one == *sid))
+        }))
+}
+
+/// Another program, an indexer or a virus scanner most often, has the file open for a moment.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(ACCESS_DENIED | SHARING_VIOLATION | LOCK_VIOLATION | DELETE_PENDING)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{create, create_dir_all, create_new, open_append, write_atomic};
+    use super::*;
+
+    /// The list of a file or directory as SDDL.
+    fn list(path: &Path) -> String {
+        let file = OpenOptions::new()
+            .access_mode(READ_CONTROL)
+            .custom_flags(BACKUP_SEMANTICS)
+            .open(path)
+            .unwrap();
+        let descriptor = GetSecurityInfo(
+            &file,
+            SeObjectType::SE_FILE_OBJECT,
+            SecurityInformation::Dacl,
+        )
+        .unwrap();
+        descriptor.as_sddl().unwrap().into_string().unwrap()
+    }
+
+    /// Whether the list names nobody but the user and the system.
+    fn is_private(path: &Path) -> bool {
+        let user = ConvertSidToStringSid(&current_process_sid().unwrap()).unwrap();
+        let user = user.into_string().unwrap();
+        list(path)
+            .split('(')
+            .skip(1)
+            .filter(|entry| entry.starts_with("A;"))
+            .filter_map(|entry| entry.split(')').next()?.rsplit(';').next())
+            .all(|who| who == user || who == "SY")
+    }
+
+    #[test]
+    fn what_is_made_names_the_user_and_the_system_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("ä b").join("c");
+        create_dir_all(&directory).unwrap();
+        create_dir_all(&directory).unwrap();
+        let at = |name: &str| directory.join(name);
+        create_new(&at("new")).unwrap();
+        create(&at("made")).unwrap();
+        open_append(&at("log")).unwrap();
+        open_append(&at("log")).unwrap();
+        write_atomic(&at("atomic"), b"x").unwrap();
+        for path in [
+            root.path().join("ä b"),
+            directory.clone(),
+            at("new"),
+            at("made"),
+            at("log"),
+            at("atomic"),
+        ] {
+            assert!(is_private(&path), "{}: {}", path.display(), list(&path));
+            let file = OpenOptions::new()
+                .access_mode(READ_CONTROL)
+                .custom_flags(BACKUP_SEMANTICS)
+                .open(&path)
+                .unwrap();
+            assert!(!others_may_read(&file).unwrap(), "{}", list(&path));
+        }
+        assert!(!is_private(root.path()), "{}", list(root.path()));
+    }
+
+    #[test]
+    fn a_list_that_lets_everybody_read_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("key");
+        let mut file = create_new(&path).unwrap();
+        assert!(!others_may_read(&file).unwrap());
+        let user = ConvertSidToStringSid(&current_process_sid().unwrap()).unwrap();
+        let wide: LocalBox<SecurityDescriptor> =
+            format!("D:P(A;;FA;;;{})(A;;FR;;;WD)", user.to_string_lossy())
+                .parse()
+                .unwrap();
+        SetSecurityInfo(
+            &mut file,
+            SeObjectType::SE_FILE_OBJECT,
+            SecurityInformation::Dacl | SecurityInformation::ProtectedDacl,
+            None,
+            None,
+            wide.dacl(),
+            None,
+        )
+        .unwrap();
+        assert!(others_may_read(&file).unwrap(), "{}", list(&path));
+    }
+
+    #[test]
+    fn a_file_that_another_program_has_open_is_replaced_once_it_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        // Shared with nobody, as a virus scanner may have it.
+        let held = OpenOptions::new()
+            .read(true)
+            .share_mode(0)
+            .open(&path)
+            .unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let replaced = path.clone();
+        let writer = std::thread::spawn(move || {
+            sender.send(()).unwrap();
+            write_atomic(&replaced, b"new")
+        });
+        receiver.recv().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(held);
+        writer.join().unwrap().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_stays_open_is_an_error_and_keeps_what_it_held() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        let held = OpenOptions::new()
+            .read(true)
+            .share_mode(1)
+            .open(&path)
+            .unwrap();
+        assert!(is_passing(&write_atomic(&path, b"new").unwrap_err()));
+        drop(held);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+}

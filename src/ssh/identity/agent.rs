@@ -1,0 +1,84 @@
+//! The SSH agent: where it is, and which keys it has.
+//!
+//! Main function: [`connect`]. Invariant: an agent is asked only what it must be asked, after it was told which session
+//! it signs for, so that keys that are restricted to hosts (ssh-add(1), `-h`) work and stay restricted.
+
+use std::path::Path;
+
+use russh::keys::Error as KeyError;
+use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::agent::{AgentIdentity, AgentSessionBinding};
+
+use crate::hosts::IdentityAgent;
+use crate::ssh::options::AgentSource;
+
+/// An agent behind whatever stream the platform has.
+pub(in crate::ssh) type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
+
+/// Where the agent of a host is: what its `IdentityAgent` says comes before what the caller says.
+pub(in crate::ssh) fn source(configured: &IdentityAgent, given: &AgentSource) -> AgentSource {
+    match configured {
+        IdentityAgent::Environment => given.clone(),
+        IdentityAgent::None => AgentSource::None,
+        IdentityAgent::Socket(path) => AgentSource::Path(path.clone()),
+    }
+}
+
+/// Connects to the agent, binds it to the session, and asks for its keys; nothing where there is no agent.
+pub(in crate::ssh) async fn connect(
+    source: &AgentSource,
+    binding: Option<&AgentSessionBinding>,
+) -> Result<Option<(Agent, Vec<AgentIdentity>)>, KeyError> {
+    let Some(mut agent) = open(source).await? else {
+        return Ok(None);
+    };
+    if let Some(binding) = binding {
+        // Agents without the extension answer with a failure, which changes nothing.
+        let _ = agent.bind_session(binding, false).await;
+    }
+    let keys = agent.request_identities().await?;
+    Ok(Some((agent, keys)))
+}
+
+async fn open(source: &AgentSource) -> Result<Option<Agent>, KeyError> {
+    match source {
+        AgentSource::None => Ok(None),
+        AgentSource::Path(path) => at(path).await.map(Some),
+        AgentSource::Auto => platform_agent().await,
+    }
+}
+
+#[cfg(unix)]
+async fn at(path: &Path) -> Result<Agent, KeyError> {
+    Ok(AgentClient::connect_uds(path).await?.dynamic())
+}
+
+#[cfg(unix)]
+async fn platform_agent() -> Result<Option<Agent>, KeyError> {
+    match std::env::var_os("SSH_AUTH_SOCK") {
+        Some(path) if !path.is_empty() => at(Path::new(&path)).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(windows)]
+async fn at(path: &Path) -> Result<Agent, KeyError> {
+    Ok(AgentClient::connect_named_pipe(path).await?.dynamic())
+}
+
+#[cfg(windows)]
+async fn platform_agent() -> Result<Option<Agent>, KeyError> {
+    // A socket of another world (MSYS, WSL) may be named there, which is no pipe.
+    let named = std::env::var_os("SSH_AUTH_SOCK")
+        .filter(|path| path.to_string_lossy().starts_with(r"\\.\pipe\"));
+    if let Some(path) = named {
+        return at(Path::new(&path)).await.map(Some);
+    }
+    if let Ok(agent) = at(Path::new(r"\\.\pipe\openssh-ssh-agent")).await {
+        return Ok(Some(agent));
+    }
+    Ok(AgentClient::connect_pageant()
+        .await
+        .ok()
+        .map(AgentClient::dynamic))
+}

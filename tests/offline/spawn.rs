@@ -1,0 +1,115 @@
+//! A fresh session on a host.
+
+use handover::job::{JobKind, State};
+use serde_json::Value;
+
+use crate::support::{Ran, Stage, bounded, entries, until};
+
+/// The host's sessions, as files of the stand-in.
+fn sessions_there(stage: &Stage) -> usize {
+    entries(&stage.there(".local/share/opencode/standin"))
+        .iter()
+        .filter(|path| path.extension().is_some_and(|name| name == "json"))
+        .count()
+}
+
+#[tokio::test]
+async fn a_spawned_job_runs_in_its_directory_under_its_title() {
+    let stage = Stage::new().await;
+    let ran = stage
+        .run(&[
+            "run",
+            "box",
+            "--dir=~/work",
+            "--title=The long one",
+            "--agent=plan",
+            "--model=standin/large",
+            "--json",
+            "RULE write made.txt hello\nRULE say written",
+        ])
+        .await
+        .exits(0);
+    let result = ran.document();
+    assert_eq!(result["outcome"], "running");
+    until("the file", || stage.there("work/made.txt").exists()).await;
+    let job = stage.jobs().await.remove(0);
+    assert_eq!(result["job"], job.id.as_str());
+    assert_eq!(job.kind, JobKind::Spawn);
+    assert_eq!(
+        job.prompt.as_deref(),
+        Some("RULE write made.txt hello RULE say written")
+    );
+    assert_eq!(job.title.as_deref(), Some("The long one"));
+    let exit = stage.job_directories()[0].join("exit");
+    until("the end", || exit.exists()).await;
+    let exit = std::fs::read_to_string(exit).unwrap();
+    assert!(exit.contains("reason=completed"), "{exit}");
+    let back = std::fs::read(stage.job_directories()[0].join("back.json")).unwrap();
+    let back: Value = serde_json::from_slice(&back).unwrap();
+    assert_eq!(back["info"]["title"], "The long one");
+    assert_eq!(back["messages"][0]["info"]["agent"], "plan");
+    assert_eq!(sessions_there(&stage), 1);
+}
+
+#[tokio::test]
+async fn the_prompt_can_come_over_standard_input_and_must_say_something() {
+    let stage = Stage::new().await;
+    let ran = Ran::fed(
+        stage.command(&["run", "box", "--json", "-"]),
+        "RULE write in.txt \u{fc}\n\"quoted\"\n",
+    )
+    .await;
+    ran.exits(0);
+    until("the file", || stage.there("in.txt").exists()).await;
+    let empty = stage.run(&["run", "box", "--json", "  "]).await.exits(2);
+    empty.error("usage");
+    stage
+        .run(&["run", "nowhere", "--json", "x"])
+        .await
+        .exits(3)
+        .error("unknown_host");
+    assert_eq!(stage.jobs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_makes_no_session_is_a_failure_with_its_code() {
+    let stage = Stage::new().await;
+    stage
+        .run(&["run", "box", "--json", "RULE exit-before 7"])
+        .await;
+    let exit = stage.job_directories()[0].join("exit");
+    until("the end", || exit.exists()).await;
+    let exit = std::fs::read_to_string(exit).unwrap();
+    assert!(
+        exit.contains("reason=agent-failed\ncode=7\nsize=\n"),
+        "{exit}"
+    );
+}
+
+#[tokio::test]
+async fn two_spawned_jobs_run_side_by_side() {
+    let stage = Stage::new().await;
+    let client = stage.client();
+    let spawn = |name: &str| {
+        client
+            .spawn("box", format!("RULE write {name} x"))
+            .unwrap()
+            .start()
+            .outcome()
+    };
+    let (first, second) = bounded("both", async {
+        tokio::join!(spawn("a.txt"), spawn("b.txt"))
+    })
+    .await;
+    assert_ne!(first.unwrap().job, second.unwrap().job);
+    until("both files", || {
+        stage.there("a.txt").exists() && stage.there("b.txt").exists()
+    })
+    .await;
+    for job in stage.jobs().await {
+        assert!(
+            matches!(job.state, State::Running | State::Completed),
+            "{job:?}"
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Reconciling with the hosts: what every end, half-done launch and silent host turns into.
+
+use handover::job::{JobRecord, Mode, State, Store};
+use serde_json::Value;
+
+use crate::jobs::{at_work, send};
+use crate::proxy::Cut;
+use crate::returns::ended_job;
+use crate::support::{BOX, Stage, grown, until};
+
+/// Runs `handover sync --json`; gives what it says of the only job.
+async fn synced(stage: &Stage) -> Value {
+    let document = stage.run(&["sync", "--json"]).await.exits(0).document();
+    document["hosts"][0]["jobs"][0].clone()
+}
+
+async fn only(stage: &Stage) -> JobRecord {
+    stage.jobs().await.remove(0)
+}
+
+#[tokio::test]
+async fn a_job_that_ended_while_nobody_looked_is_known_after_a_sync_and_collected_later() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, job) = at_work(&stage).await;
+    sending.signal("KILL").await;
+    sending.ended().await;
+    assert_eq!(only(&stage).await.state, State::Running);
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+    let found = synced(&stage).await;
+    assert_eq!(
+        (&found["before"], &found["state"]),
+        (&"running".into(), &"returning".into())
+    );
+    assert_eq!(
+        (&found["job"], &found["to_collect"]),
+        (&Value::from(job.as_str()), &true.into())
+    );
+    stage.run(&["collect", &job]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on\ndone");
+    let nothing = stage.run(&["sync"]).await.exits(0);
+    assert!(
+        nothing.err.contains("no unfinished jobs"),
+        "{}",
+        nothing.err
+    );
+}
+
+#[tokio::test]
+async fn a_one_way_job_that_ended_is_completed_after_a_sync() {
+    let stage = Stage::new().await;
+    let (_, _) = ended_job(&stage).await;
+    assert_eq!(only(&stage).await.state, State::Running);
+    assert_eq!(synced(&stage).await["state"], "completed");
+    assert_eq!(only(&stage).await.state, State::Completed);
+}
+
+#[tokio::test]
+async fn a_job_that_runs_is_found_running_and_one_that_is_followed_is_left_alone() {
+    let stage = Stage::new().await;
+    let (sending, _) = at_work(&stage).await;
+    let found = synced(&stage).await;
+    assert_eq!(found["followed"], true);
+    sending.signal("KILL").await;
+    sending.ended().await;
+    let found = synced(&stage).await;
+    assert_eq!(
+        (&found["followed"], &found["state"]),
+        (&false.into(), &"running".into())
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_was_recorded_and_never_launched_is_closed_and_its_session_is_free() {
+    for step in ["export", "probe"] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        let session = stage.session.to_string();
+        stage.settings_here("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=20\n");
+        let mut sending = stage.begin(&send(&session, "Go on."));
+        sending.step(step).await;
+        sending.signal("KILL").await;
+        sending.ended().await;
+        stage.settings_here("");
+        let found = synced(&stage).await;
+        assert_eq!(found["state"], "killed", "{step}: {found}");
+        assert_eq!(stage.history_here(), before);
+        assert!(!stage.is_there());
+        stage.send("Go on.").await.unwrap();
+        grown(&before, &stage.history_here());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_cannot_launch_what_was_closed() {
+    let stage = Stage::new().await;
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "Go on."));
+    let job = sending.step("send").await;
+    // The client stands still, as one on a suspended machine does, and its lock is lost with the state directory's
+    // file system: another one takes the job for dead.
+    sending.signal("STOP").await;
+    let lock = stage.here("state/jobs").join(format!("{job}.lock"));
+    std::fs::remove_file(lock).unwrap();
+    let found = synced(&stage).await;
+    sending.signal("CONT").await;
+    let ran = sending.ended().await;
+    if found["state"] == "killed" {
+        assert!(ran.code != Some(0), "{ran:?}");
+        assert!(!stage.is_there(), "nothing was launched");
+    }
+    assert!(stage.history_here().launches() <= 1);
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_reached_changes_nothing_and_the_others_are_looked_at() {
+    let stage = Stage::new().await;
+    let (_, _) = ended_job(&stage).await;
+    // A second job on a host that nothing listens on any more.
+    let store = Store::open(&stage.options().places.store_file()).unwrap();
+    let mut gone = only(&stage).await;
+    gone.id = handover::job::JobId::generate();
+    gone.session = Some("ses_other".parse().unwrap());
+    gone.host = "gone".parse().unwrap();
+    store.insert(&gone).await.unwrap();
+    let hosts = std::fs::read_to_string(stage.here("config/hosts.toml")).unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let more = format!(
+        "{hosts}\n[hosts.gone]\nhost = \"demo@127.0.0.1\"\nport = {}\n",
+        closed.port()
+    );
+    std::fs::write(stage.here("config/hosts.toml"), more).unwrap();
+    let ran = stage.run(&["sync", "--json"]).await.exits(4);
+    let document = ran.document();
+    let of = |name: &str| {
+        let hosts = document["hosts"].as_array().unwrap();
+        hosts
+            .iter()
+            .find(|host| host["host"] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("gone")["reached"], false);
+    assert_eq!(of("gone")["error"]["kind"], "refused");
+    assert_eq!(of(BOX)["jobs"][0]["state"], "completed");
+    assert_eq!(store.find(gone.id.as_str()).await.unwrap(), gone);
+    let ran = stage.run(&["sync", BOX]).await.exits(0);
+    assert!(!ran.err.contains("gone"), "{}", ran.err);
+    stage
+        .run(&["sync", "nowhere", "--json"])
+        .await
+        .exits(3)
+        .error("unknown_host");
+}
+
+#[tokio::test]
+async fn what_was_brought_back_and_not_tidied_up_is_tidied_up() {
+    let stage = Stage::new().await;
+    let (job, _) = ended_job(&stage).await;
+    let mut collecting = stage.begin(&["collect", &job, "--json"]);
+    collecting.step("import").await;
+    stage.proxy.silence();
+    collecting.step("cleanup").await;
+    collecting.signal("KILL").await;
+    collecting.ended().await;
+    stage.proxy.cut_all(Cut::Reset);
+    stage.proxy.resume();
+    let after = stage.history_here();
+    assert_eq!(stage.job_directories().len(), 1);
+    synced(&stage).await;
+    assert_eq!(stage.job_directories().len(), 0);
+    assert!(only(&stage).await.cleaned_ms.is_some());
+    assert_eq!(stage.history_here(), after);
+}
+
+#[tokio::test]
+async fn an_agent_that_ended_badly_or_was_killed_by_the_system_is_failed_and_still_collected() {
+    for (message, code) in [
+        ("RULE say bad\nRULE exit 7", 7),
+        ("RULE say bad\nRULE exit 137", 137),
+    ] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        let handoff = stage.round_trip(message).mode(Mode::OneWay);
+        let job = handoff.start().outcome().await;
+        let job = match job {
+            Ok(outcome) => outcome.job,
+            Err(failure) => failure.job.unwrap(),
+        };
+        let exit = stage.job_directories()[0].join("exit");
+        until("the job ends", || exit.exists()).await;
+        stage.run(&["sync"]).await.exits(0);
+        assert_eq!(only(&stage).await.state, State::Failed);
+        let outcome = stage.collect(&job).await.unwrap();
+        assert_eq!(outcome.trip.unwrap().agent_exit, Some(code));
+        assert_eq!(grown(&before, &stage.history_here())[1].text(), "bad");
+        assert_eq!(only(&stage).await.state, State::Failed);
+    }
+}

@@ -1,0 +1,1048 @@
+//! Host keys, host certificates and logins against a real OpenSSH server, beside what ssh(1) makes of the same.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+#[path = "support/sshd.rs"]
+mod sshd;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use handover::hosts::{AlgorithmList, IdentityAgent, ListChange, StrictHostKeyChecking};
+use handover::ssh::{
+    AgentSource, AttemptOutcome, CertificateFault, CertificateVerdict, Challenge, ConnectOptions,
+    Connection, KeyFileError, LoginAs, Prompt, SshError, Target, UnknownHostKey, scan_host_key,
+};
+use sshd::{Sshd, SshdOptions, keygen, wait_for};
+use zeroize::Zeroizing;
+
+/// A bound for what happens at once, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+fn user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn target(sshd: &Sshd, key: &str) -> Target {
+    let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", sshd.port(), &user());
+    target.identity_files.push(sshd.path(key));
+    target
+}
+
+/// Options that trust the server's key and use no agent.
+fn options(sshd: &Sshd) -> ConnectOptions {
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    with_known_hosts(sshd, &sshd.known_hosts_line(&names, "ed25519"))
+}
+
+fn with_known_hosts(sshd: &Sshd, lines: &str) -> ConnectOptions {
+    let file = sshd.path("known_hosts");
+    fs::write(&file, lines).unwrap();
+    let mut options = ConnectOptions::default()
+        .agent(AgentSource::None)
+        .trusted_hosts(sshd.path("trusted"));
+    options.known_hosts = vec![file];
+    options
+}
+
+async fn fails(target: &Target, options: &ConnectOptions) -> SshError {
+    Connection::open(target, options).await.unwrap_err()
+}
+
+/// What became of every attempt of a login that must fail.
+async fn outcomes(target: &Target, options: &ConnectOptions) -> Vec<AttemptOutcome> {
+    match fails(target, options).await {
+        SshError::AuthFailed { tried, .. } => {
+            tried.into_iter().map(|attempt| attempt.outcome).collect()
+        }
+        error => panic!("{error:?}"),
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Certifies `key` (a `.pub` beside it) with the key `authority`: ssh-keygen(1) writes `KEY-cert.pub`.
+fn certify(sshd: &Sshd, authority: &str, key: &str, more: &[&str]) {
+    let (authority, key) = (sshd.path(authority), sshd.path(&format!("{key}.pub")));
+    let mut arguments = vec!["-q", "-s", authority.to_str().unwrap(), "-I", "a test"];
+    arguments.extend(more);
+    arguments.push(key.to_str().unwrap());
+    run("ssh-keygen", &arguments);
+}
+
+const HOUR_AHEAD: &str = "-5m:+1h";
+const EXPIRED: &str = "20200101:20200102";
+const NOT_YET: &str = "20990101:20990102";
+
+struct Person {
+    passphrase: &'static str,
+    accept: bool,
+    asked: AtomicUsize,
+}
+
+impl Person {
+    fn new(passphrase: &'static str, accept: bool) -> Arc<Self> {
+        Arc::new(Self {
+            passphrase,
+            accept,
+            asked: AtomicUsize::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Prompt for Person {
+    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Some(Zeroizing::new(self.passphrase.to_owned()))
+    }
+
+    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.accept
+    }
+
+    async fn password(&self, login: &LoginAs) -> Option<Zeroizing<String>> {
+        let before = self.asked.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(login.tries_before, before);
+        Some(Zeroizing::new(self.passphrase.to_owned()))
+    }
+
+    async fn answers(&self, challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = || Zeroizing::new(self.passphrase.to_owned());
+        Some(challenge.questions.iter().map(|_| answer()).collect())
+    }
+}
+
+struct Agent {
+    socket: PathBuf,
+    child: Child,
+}
+
+impl Agent {
+    fn start(directory: &Path) -> Self {
+        let socket = directory.join("agent.sock");
+        let child = Command::new("ssh-agent")
+            .args(["-D", "-a"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(wait_for(AT_ONCE, || socket.exists()));
+        Self { socket, child }
+    }
+
+    fn add(&self, key: &Path) {
+        let status = Command::new("ssh-add")
+            .arg("-q")
+            .arg(key)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    fn source(&self) -> AgentSource {
+        AgentSource::Path(self.socket.clone())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What ssh(1) makes of the server's key and the lines that were written last.
+fn as_ssh_judges(sshd: &Sshd, more: &[&str]) -> &'static str {
+    let output = Command::new("ssh")
+        .args(["-F", "none"])
+        .args(more.iter().flat_map(|option| ["-o", option]))
+        .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+        .args(["-o", "GlobalKnownHostsFile=none"])
+        .args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+        .arg("-o")
+        .arg(format!(
+            "UserKnownHostsFile={}",
+            sshd.path("known_hosts").display()
+        ))
+        .arg("-i")
+        .arg(sshd.path("id_ed25519"))
+        .args(["-p", &sshd.port().to_string(), "127.0.0.1", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh is installed");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        "known"
+    } else if words.contains("REVOKED") || words.contains("revoked") {
+        "revoked"
+    } else if words.contains("HAS CHANGED") {
+        "changed"
+    } else if words.contains("Certificate invalid") {
+        // ssh(1) says what is wrong with the certificate, and goes on with the key in it.
+        "certificate"
+    } else if words.contains("host key is known") {
+        "unknown"
+    } else {
+        panic!("{words}")
+    }
+}
+
+fn judged(result: Result<Connection, SshError>) -> &'static str {
+    match result {
+        Ok(_) => "known",
+        Err(SshError::HostKeyUnknown { .. }) => "unknown",
+        Err(SshError::HostKeyChanged { .. }) => "changed",
+        Err(SshError::HostKeyRevoked { .. }) => "revoked",
+        Err(SshError::HostCertificate { .. }) => "certificate",
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// A server whose `ed25519` host key has the certificate that `more` describes, signed by `authority`.
+fn certified(more: &[&str]) -> Sshd {
+    // The certificate names a key that is made with the server's directory, so the server is told of it afterwards.
+    Sshd::start_with(&SshdOptions::default(), |directory| {
+        let at = |name: &str| directory.join(name);
+        keygen(&at("authority"), "ed25519", "");
+        keygen(&at("host_other"), "ed25519", "");
+        let (authority, key) = (at("authority"), at("host_ed25519.pub"));
+        let mut arguments = vec!["-q", "-s", authority.to_str().unwrap(), "-I", "a test"];
+        arguments.extend(more);
+        arguments.push(key.to_str().unwrap());
+        run("ssh-keygen", &arguments);
+        let certificate = at("host_ed25519-cert.pub");
+        vec![format!("HostCertificate {}", certificate.display())]
+    })
+}
+
+fn authority_line(sshd: &Sshd, marker: &str, names: &str) -> String {
+    let public = fs::read_to_string(sshd.path("authority.pub")).unwrap();
+    format!("{marker} {names} {public}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn host_certificates_are_judged_as_ssh_judges_them() {
+    let host = ["-h", "-n", "127.0.0.1", "-V", HOUR_AHEAD];
+    let sshd = certified(&host);
+    let bracket = format!("[127.0.0.1]:{}", sshd.port());
+    let trusted = authority_line(&sshd, "@cert-authority", "*");
+    let plain = sshd.known_hosts_line(&bracket, "ed25519");
+    let other = sshd.known_hosts_line(&bracket, "other");
+    let revoked_key = format!("@revoked {}", sshd.known_hosts_line("*", "ed25519"));
+    let revoked_authority = authority_line(&sshd, "@revoked", "*");
+    for (lines, wanted) in [
+        (trusted.clone(), "known"),
+        (authority_line(&sshd, "@cert-authority", &bracket), "known"),
+        (
+            authority_line(&sshd, "@cert-authority", "127.0.0.1"),
+            "known",
+        ),
+        (
+            authority_line(&sshd, "@cert-authority", "127.0.0.2"),
+            "unknown",
+        ),
+        (
+            format!("@cert-authority {}", sshd.known_hosts_line("*", "other")),
+            "unknown",
+        ),
+        (
+            format!(
+                "@cert-authority {}{plain}",
+                sshd.known_hosts_line("*", "other")
+            ),
+            "known",
+        ),
+        (format!("{trusted}{other}"), "known"),
+        (other.clone(), "changed"),
+        (format!("{trusted}{revoked_key}"), "revoked"),
+        (format!("{trusted}{revoked_authority}"), "revoked"),
+        (format!("{plain}{revoked_authority}"), "revoked"),
+        (format!("{revoked_key}{plain}"), "revoked"),
+    ] {
+        let options = with_known_hosts(&sshd, &lines);
+        let result = Connection::open(&target(&sshd, "id_ed25519"), &options).await;
+        assert_eq!(judged(result), wanted, "{lines}");
+        assert_eq!(as_ssh_judges(&sshd, &[]), wanted, "ssh(1) on {lines}");
+    }
+    let info = scan_host_key(
+        &target(&sshd, "id_ed25519"),
+        &with_known_hosts(&sshd, &trusted),
+    )
+    .await;
+    assert_eq!(info.unwrap().certified, Some(CertificateVerdict::Trusted));
+}
+
+type IsFault = fn(&CertificateFault) -> bool;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_host_certificate_that_does_not_count_is_named_and_leaves_the_key() {
+    let faulty: [(&[&str], IsFault); 4] = [
+        (&["-h", "-n", "127.0.0.1", "-V", EXPIRED], |fault| {
+            matches!(fault, CertificateFault::Expired { .. })
+        }),
+        (&["-h", "-n", "127.0.0.1", "-V", NOT_YET], |fault| {
+            matches!(fault, CertificateFault::NotYetValid { .. })
+        }),
+        (
+            &["-h", "-n", "another.example", "-V", HOUR_AHEAD],
+            |fault| matches!(fault, CertificateFault::WrongPrincipal),
+        ),
+        (
+            &[
+                "-h",
+                "-n",
+                "127.0.0.1",
+                "-V",
+                HOUR_AHEAD,
+                "-O",
+                "critical:unheard-of@example.org",
+            ],
+            |fault| matches!(fault, CertificateFault::CriticalOption),
+        ),
+    ];
+    for (more, expected) in faulty {
+        let sshd = certified(more);
+        let trusted = authority_line(&sshd, "@cert-authority", "*");
+        let options = with_known_hosts(&sshd, &trusted);
+        let host = target(&sshd, "id_ed25519");
+        let error = fails(&host, &options).await;
+        let SshError::HostCertificate { fault, .. } = &error else {
+            panic!("{more:?}: {error:?}")
+        };
+        assert!(expected(fault), "{more:?}: {error}");
+        assert!(!error.is_retryable_dial());
+        assert_ne!(as_ssh_judges(&sshd, &[]), "known", "ssh(1) on {more:?}");
+        // Nobody is asked about the key instead.
+        let person = Person::new("", true);
+        fails(&host, &options.clone().prompt(person.clone())).await;
+        assert_eq!(person.asked.load(Ordering::SeqCst), 0);
+
+        let bracket = format!("[127.0.0.1]:{}", sshd.port());
+        let plain = sshd.known_hosts_line(&bracket, "ed25519");
+        let options = with_known_hosts(&sshd, &format!("{trusted}{plain}"));
+        Connection::open(&host, &options).await.unwrap();
+        assert_eq!(
+            as_ssh_judges(&sshd, &[]),
+            "known",
+            "ssh(1) on {more:?} and the key"
+        );
+    }
+    // A certificate without names counts for every host of its authority (PROTOCOL.certkeys); a pattern is only a name.
+    for more in [
+        &["-h", "-V", HOUR_AHEAD][..],
+        &["-h", "-n", "127.0.0.*", "-V", HOUR_AHEAD],
+    ] {
+        let sshd = certified(more);
+        let options = with_known_hosts(&sshd, &authority_line(&sshd, "@cert-authority", "*"));
+        let result = Connection::open(&target(&sshd, "id_ed25519"), &options).await;
+        assert_eq!(judged(result), as_ssh_judges(&sshd, &[]), "{more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_alias_is_looked_up_and_written_without_a_port() {
+    let sshd = certified(&["-h", "-n", "the-alias", "-V", HOUR_AHEAD]);
+    let mut host = target(&sshd, "id_ed25519");
+    host.settings.host_key_alias = Some("the-alias".to_owned());
+    let alias = ["HostKeyAlias=the-alias"];
+    let bracket = format!("[127.0.0.1]:{}", sshd.port());
+    for (lines, wanted) in [
+        (sshd.known_hosts_line("the-alias", "ed25519"), "known"),
+        (sshd.known_hosts_line(&bracket, "ed25519"), "unknown"),
+        (sshd.known_hosts_line("the-*", "other"), "changed"),
+        (sshd.known_hosts_line("127.0.0.1", "other"), "unknown"),
+        (
+            sshd.known_hosts_line(&format!("[the-alias]:{}", sshd.port()), "ed25519"),
+            "unknown",
+        ),
+        (
+            authority_line(&sshd, "@cert-authority", "the-alias"),
+            "known",
+        ),
+        (
+            authority_line(&sshd, "@cert-authority", "127.0.0.1"),
+            "unknown",
+        ),
+    ] {
+        let options = with_known_hosts(&sshd, &lines);
+        assert_eq!(
+            judged(Connection::open(&host, &options).await),
+            wanted,
+            "{lines}"
+        );
+        assert_eq!(as_ssh_judges(&sshd, &alias), wanted, "ssh(1) on {lines}");
+    }
+    let options = with_known_hosts(&sshd, "").prompt(Person::new("", true));
+    Connection::open(&host, &options).await.unwrap();
+    assert_eq!(
+        fs::read_to_string(sshd.path("trusted")).unwrap(),
+        sshd.known_hosts_line("the-alias", "ed25519")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn the_configured_files_and_strictness_decide_over_unknown_keys() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let mut host = target(&sshd, "id_ed25519");
+    let bracket = format!("[127.0.0.1]:{}", sshd.port());
+    let line = sshd.known_hosts_line(&bracket, "ed25519");
+    let (mine, system) = (sshd.path("mine"), sshd.path("system"));
+
+    // The lists replace the default ones, a missing file is empty, and our own file still counts.
+    host.settings.user_known_hosts_files = Some(vec![mine.clone(), sshd.path("nothing")]);
+    host.settings.global_known_hosts_files = Some(vec![system.clone()]);
+    let options = with_known_hosts(&sshd, &line);
+    assert_eq!(judged(Connection::open(&host, &options).await), "unknown");
+    fs::write(&system, &line).unwrap();
+    assert_eq!(judged(Connection::open(&host, &options).await), "known");
+    fs::write(&system, "").unwrap();
+    fs::write(sshd.path("trusted"), &line).unwrap();
+    assert_eq!(judged(Connection::open(&host, &options).await), "known");
+    fs::remove_file(sshd.path("trusted")).unwrap();
+    host.settings.global_known_hosts_files = Some(vec![sshd.path("")]);
+    let error = fails(&host, &options).await;
+    assert!(matches!(error, SshError::KnownHosts { .. }), "{error:?}");
+    host.settings.global_known_hosts_files = Some(Vec::new());
+
+    // `yes`: refused, whoever is there.
+    let person = Person::new("", true);
+    host.settings.strict_host_key_checking = StrictHostKeyChecking::Yes;
+    let asked = options.clone().prompt(person.clone());
+    assert_eq!(judged(Connection::open(&host, &asked).await), "unknown");
+    assert_eq!(person.asked.load(Ordering::SeqCst), 0);
+
+    // `accept-new`: accepted and written, hashed; and a changed key is refused all the same.
+    host.settings.strict_host_key_checking = StrictHostKeyChecking::AcceptNew;
+    host.settings.hash_known_hosts = true;
+    Connection::open(&host, &options).await.unwrap();
+    let written = fs::read_to_string(&mine).unwrap();
+    assert!(written.starts_with("|1|"), "{written}");
+    assert!(!sshd.path("trusted").exists());
+    host.settings.strict_host_key_checking = StrictHostKeyChecking::Yes;
+    Connection::open(&host, &options).await.unwrap();
+    host.settings.strict_host_key_checking = StrictHostKeyChecking::AcceptNew;
+    keygen(&sshd.path("host_other"), "ed25519", "");
+    fs::write(&mine, sshd.known_hosts_line(&bracket, "other")).unwrap();
+    assert_eq!(judged(Connection::open(&host, &options).await), "changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn the_configured_algorithms_are_those_that_are_used() {
+    let sshd = Sshd::start(&SshdOptions {
+        host_keys: vec!["ed25519", "rsa"],
+        ..SshdOptions::default()
+    });
+    let list = |change, names: &[&str]| {
+        Some(AlgorithmList {
+            change,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    };
+    let mut host = target(&sshd, "id_ed25519");
+    host.settings.host_key_algorithms = list(ListChange::Replace, &["rsa-sha2-*"]);
+    host.settings.ciphers = list(ListChange::Replace, &["aes128-ctr"]);
+    let info = scan_host_key(&host, &with_known_hosts(&sshd, ""))
+        .await
+        .unwrap();
+    assert_eq!(info.algorithm, "ssh-rsa");
+    let options = with_known_hosts(
+        &sshd,
+        &sshd.known_hosts_line(&format!("[127.0.0.1]:{}", sshd.port()), "rsa"),
+    );
+    Connection::open(&host, &options).await.unwrap();
+
+    let mut none = host.clone();
+    none.settings.host_key_algorithms = list(ListChange::Remove, &["*"]);
+    let error = fails(&none, &options).await;
+    assert!(
+        matches!(
+            error,
+            SshError::NoAlgorithm {
+                keyword: "HostKeyAlgorithms",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+
+    host.settings.pubkey_accepted_algorithms = list(ListChange::Remove, &["ssh-ed25519"]);
+    let left_out = outcomes(&host, &options).await;
+    assert!(
+        matches!(&left_out[..], [AttemptOutcome::Unusable(_)]),
+        "{left_out:?}"
+    );
+    host.identity_files = vec![sshd.path("id_rsa")];
+    host.settings.pubkey_accepted_algorithms = list(ListChange::Replace, &["rsa-sha2-256"]);
+    Connection::open(&host, &options).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn every_format_of_a_key_file_logs_in_or_says_how_to_convert_it() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let options = options(&sshd);
+    let mut authorized = String::new();
+    let mut keys = Vec::new();
+    for (kind, bits) in [
+        ("ed25519", "0"),
+        ("rsa", "2048"),
+        ("ecdsa", "256"),
+        ("ecdsa", "384"),
+        ("ecdsa", "521"),
+    ] {
+        for format in ["RFC4716", "PEM", "PKCS8"] {
+            for passphrase in ["", "open sesame"] {
+                let locked = if passphrase.is_empty() {
+                    "open"
+                } else {
+                    "locked"
+                };
+                let name = format!("{kind}-{bits}-{format}-{locked}");
+                let path = sshd.path(&name);
+                let mut arguments = vec![
+                    "-q", "-t", kind, "-m", format, "-N", passphrase, "-C", "a test",
+                ];
+                if bits != "0" {
+                    arguments.extend(["-b", bits]);
+                }
+                arguments.extend(["-f", path.to_str().unwrap()]);
+                run("ssh-keygen", &arguments);
+                authorized
+                    .push_str(&fs::read_to_string(sshd.path(&format!("{name}.pub"))).unwrap());
+                keys.push((name, passphrase));
+            }
+        }
+    }
+    fs::write(sshd.path("authorized_keys"), &authorized).unwrap();
+    for (name, passphrase) in &keys {
+        let text = fs::read_to_string(sshd.path(name)).unwrap();
+        let first = text.lines().next().unwrap().to_owned();
+        let person = Person::new("open sesame", false);
+        let asking = options.clone().prompt(person.clone());
+        let result = Connection::open(&target(&sshd, name), &asking).await;
+        assert!(result.is_ok(), "{name} ({first}): {:?}", result.err());
+        let asked = usize::from(!passphrase.is_empty());
+        assert_eq!(person.asked.load(Ordering::SeqCst), asked, "{name}");
+        if asked == 1 {
+            let error = fails(&target(&sshd, name), &options).await;
+            assert!(
+                matches!(error, SshError::KeyEncrypted { .. }),
+                "{name}: {error:?}"
+            );
+        }
+    }
+    for (text, words) in [
+        ("SSH PRIVATE KEY FILE FORMAT 1.1\n\0\0", "protocol 1"),
+        (
+            "-----BEGIN DSA PRIVATE KEY-----\nMIIB\n-----END DSA PRIVATE KEY-----\n",
+            "DSA",
+        ),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: CAMELLIA-128-CBC,0123456789ABCDEF\n\nAAAA\n\
+             -----END RSA PRIVATE KEY-----\n",
+            "ssh-keygen -p",
+        ),
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+            "damaged",
+        ),
+        ("no key at all", "no private key"),
+        ("", "no private key"),
+    ] {
+        let path = sshd.path("odd");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = fails(&target(&sshd, "odd"), &options).await;
+        let SshError::KeyFile { source, .. } = &error else {
+            panic!("{text:?}: {error:?}")
+        };
+        assert!(source.to_string().contains(words), "{text:?}: {source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_key_that_others_can_read_is_not_used() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let path = sshd.path("id_ed25519");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = fails(&target(&sshd, "id_ed25519"), &options(&sshd)).await;
+    let SshError::KeyFile { source, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        matches!(**source, KeyFileError::Unprotected { mode: 0o640 }),
+        "{source}"
+    );
+}
+
+/// A server that lets in whoever has a certificate of its `user_authority`, and nobody else.
+fn for_certificates() -> Sshd {
+    let sshd = Sshd::start_with(&SshdOptions::default(), |directory| {
+        let authority = directory.join("user_authority");
+        keygen(&authority, "ed25519", "");
+        vec![format!("TrustedUserCAKeys {}.pub", authority.display())]
+    });
+    fs::write(sshd.path("authorized_keys"), "").unwrap();
+    sshd
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn user_certificates_log_in_from_files_and_agents() {
+    let sshd = for_certificates();
+    let name = user();
+    let options = options(&sshd);
+    let more = ["-n", &name, "-V", HOUR_AHEAD];
+    for key in ["id_ed25519", "id_rsa", "id_ecdsa", "locked"] {
+        let host = target(&sshd, key);
+        assert!(
+            !matches!(
+                fails(
+                    &host,
+                    &options.clone().prompt(Person::new("open sesame", true))
+                )
+                .await,
+                SshError::UserCertificate { .. }
+            ),
+            "{key}"
+        );
+        certify(&sshd, "user_authority", key, &more);
+        let person = Person::new("open sesame", true);
+        Connection::open(&host, &options.clone().prompt(person.clone()))
+            .await
+            .unwrap();
+        let asked = usize::from(key == "locked");
+        assert_eq!(person.asked.load(Ordering::SeqCst), asked, "{key}");
+    }
+
+    // A certificate somewhere else, named by CertificateFile, for a key in a file and for one in an agent.
+    let beside = sshd.path("id_ed25519-cert.pub");
+    let elsewhere = sshd.path("my-certificate");
+    fs::rename(&beside, &elsewhere).unwrap();
+    let mut host = target(&sshd, "id_ed25519");
+    assert_eq!(outcomes(&host, &options).await, [AttemptOutcome::Rejected]);
+    host.settings.certificate_files.push(elsewhere.clone());
+    Connection::open(&host, &options).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let agent = Agent::start(home.path());
+    agent.add(&sshd.path("id_ed25519"));
+    let mut no_files = host.clone();
+    no_files.identity_files.clear();
+    no_files.settings.no_identity_files = true;
+    no_files.settings.identities_only = true;
+    Connection::open(&no_files, &options.clone().agent(agent.source()))
+        .await
+        .unwrap();
+    // Nobody has its key.
+    let unsigned = outcomes(&no_files, &options).await;
+    assert!(
+        matches!(&unsigned[..], [AttemptOutcome::Unusable(_)]),
+        "{unsigned:?}"
+    );
+
+    // A certificate that the agent itself holds, also with RSA.
+    for key in ["id_ed25519", "id_rsa"] {
+        certify(&sshd, "user_authority", key, &more);
+        let home = tempfile::tempdir().unwrap();
+        let agent = Agent::start(home.path());
+        agent.add(&sshd.path(key));
+        fs::remove_file(sshd.path(&format!("{key}-cert.pub"))).unwrap();
+        let mut host = target(&sshd, key);
+        host.identity_files.clear();
+        Connection::open(&host, &options.clone().agent(agent.source()))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_user_certificate_out_of_its_time_is_named_as_such() {
+    let sshd = for_certificates();
+    let name = user();
+    let options = options(&sshd);
+    let host = target(&sshd, "id_ed25519");
+    for (time, expected) in [(EXPIRED, "expired"), (NOT_YET, "not valid before")] {
+        certify(
+            &sshd,
+            "user_authority",
+            "id_ed25519",
+            &["-n", &name, "-V", time],
+        );
+        let error = fails(&host, &options).await;
+        assert!(
+            matches!(&error, SshError::UserCertificate { .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!error.is_retryable_dial());
+    }
+    // Another key still logs in.
+    let public = fs::read_to_string(sshd.path("id_ecdsa.pub")).unwrap();
+    fs::write(sshd.path("authorized_keys"), public).unwrap();
+    let mut both = host.clone();
+    both.identity_files.push(sshd.path("id_ecdsa"));
+    Connection::open(&both, &options).await.unwrap();
+}
+
+/// The keys that sshd was shown, in order, by the part of its log that names them.
+fn shown(sshd: &Sshd) -> Vec<String> {
+    let lines = sshd.log();
+    let fingerprint = |line: &String| {
+        let failed = line.starts_with("Failed publickey") || line.starts_with("Accepted publickey");
+        let hash = line.split_once("SHA256:")?.1;
+        failed.then(|| {
+            hash.split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+    };
+    lines.iter().filter_map(fingerprint).collect()
+}
+
+fn fingerprint(path: &Path) -> String {
+    let output = Command::new("ssh-keygen")
+        .arg("-lf")
+        .arg(path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let hash = text.split_once("SHA256:").unwrap().1;
+    hash.split_whitespace().next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn keys_are_offered_in_the_order_of_openssh() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let agent = Agent::start(home.path());
+    for key in ["agent-1", "agent-2", "both"] {
+        keygen(&sshd.path(key), "ed25519", "");
+        agent.add(&sshd.path(key));
+    }
+    keygen(&sshd.path("file-only"), "ed25519", "");
+    let mut host = target(&sshd, "file-only");
+    host.identity_files.push(sshd.path("both"));
+    let options = options(&sshd).agent(agent.source());
+    let order = |names: &[&str]| -> Vec<String> {
+        let public = names.iter().map(|name| sshd.path(&format!("{name}.pub")));
+        public.map(|path| fingerprint(&path)).collect()
+    };
+    let all = order(&["both", "agent-1", "agent-2", "file-only"]);
+    outcomes(&host, &options).await;
+    assert!(
+        wait_for(AT_ONCE, || shown(&sshd).len() >= all.len()),
+        "{:?}",
+        sshd.log()
+    );
+    assert_eq!(shown(&sshd), all);
+
+    // The same as ssh(1) does.
+    let output = Command::new("ssh")
+        .args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "GlobalKnownHostsFile=none",
+        ])
+        .arg("-o")
+        .arg(format!(
+            "UserKnownHostsFile={}",
+            sshd.path("known_hosts").display()
+        ))
+        .arg("-o")
+        .arg(format!("IdentityAgent={}", agent.socket.display()))
+        .arg("-i")
+        .arg(sshd.path("file-only"))
+        .arg("-i")
+        .arg(sshd.path("both"))
+        .args(["-p", &sshd.port().to_string(), "127.0.0.1", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let twice: Vec<String> = all.iter().chain(&all).cloned().collect();
+    assert!(
+        wait_for(AT_ONCE, || shown(&sshd).len() >= twice.len()),
+        "{:?}",
+        sshd.log()
+    );
+    assert_eq!(shown(&sshd), twice);
+
+    // IdentitiesOnly leaves the agent's other keys out; a public key alone chooses one of the agent's.
+    host.settings.identities_only = true;
+    fs::remove_file(sshd.path("both")).unwrap();
+    outcomes(&host, &options).await;
+    let expected: Vec<String> = twice
+        .into_iter()
+        .chain(order(&["both", "file-only"]))
+        .collect();
+    assert!(
+        wait_for(AT_ONCE, || shown(&sshd).len() >= expected.len()),
+        "{:?}",
+        sshd.log()
+    );
+    assert_eq!(shown(&sshd), expected);
+
+    // IdentityAgent comes before what the caller says.
+    host.settings.identity_agent = IdentityAgent::None;
+    let without = outcomes(&host, &options).await;
+    assert_eq!(without.len(), 2, "{without:?}");
+    assert_eq!(
+        without
+            .iter()
+            .filter(|outcome| **outcome == AttemptOutcome::Rejected)
+            .count(),
+        1
+    );
+    host.settings.identity_agent = IdentityAgent::Socket(agent.socket.clone());
+    let with = outcomes(&host, &options.clone().agent(AgentSource::None)).await;
+    assert_eq!(with, [AttemptOutcome::Rejected, AttemptOutcome::Rejected]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_server_that_ends_the_login_early_has_refused_it() {
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec!["MaxAuthTries 2".to_owned()],
+        ..SshdOptions::default()
+    });
+    let mut host = target(&sshd, "stranger");
+    for place in 0..4 {
+        let name = format!("stranger{place}");
+        keygen(&sshd.path(&name), "ed25519", "");
+        host.identity_files.push(sshd.path(&name));
+    }
+    let error = fails(&host, &options(&sshd)).await;
+    let SshError::AuthFailed { tried, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(tried.first().unwrap().outcome, AttemptOutcome::Rejected);
+    assert!(
+        tried
+            .iter()
+            .any(|attempt| attempt.outcome == AttemptOutcome::Ended),
+        "{error}"
+    );
+    assert!(!error.is_retryable_dial());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_security_key_in_a_file_says_that_an_agent_is_needed() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    // The handle of a security key, made without one: nothing but its kind is looked at.
+    let key = include_str!("fixtures/keys/id_ed25519_sk");
+    let path = sshd.path("id_ed25519_sk");
+    fs::write(&path, key).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = fails(&target(&sshd, "id_ed25519_sk"), &options(&sshd)).await;
+    let SshError::KeyFile { source, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(**source, KeyFileError::SecurityKey), "{source}");
+}
+
+/// A system user with a password, who goes when dropped.
+struct PasswordUser(String);
+
+impl PasswordUser {
+    fn new(password: &str) -> Self {
+        let prefix = std::env::var("HANDOVER_TEST_USERS").unwrap_or_else(|_| "hotest".to_owned());
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let place = NEXT.fetch_add(1, Ordering::SeqCst);
+        let name = format!("{prefix}-p{}-{place}", std::process::id());
+        let output = Command::new("openssl")
+            .args(["passwd", "-6", password])
+            .output()
+            .unwrap();
+        let hash = String::from_utf8(output.stdout).unwrap();
+        // The user database has one lock, and useradd does not wait for it.
+        let made = wait_for(AT_ONCE, || {
+            Command::new("useradd")
+                .args([
+                    "-M",
+                    "-d",
+                    "/nonexistent",
+                    "-s",
+                    "/bin/sh",
+                    "-p",
+                    hash.trim(),
+                    &name,
+                ])
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        });
+        assert!(made, "{name} could not be made");
+        Self(name)
+    }
+}
+
+impl Drop for PasswordUser {
+    fn drop(&mut self) {
+        wait_for(AT_ONCE, || {
+            Command::new("userdel")
+                .args(["-f", &self.0])
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_password_and_questions_are_for_a_person_alone() {
+    let user = PasswordUser::new("correct horse");
+    for (method, config) in [
+        ("password", ["PasswordAuthentication yes", "UsePAM no"]),
+        (
+            "keyboard-interactive",
+            ["KbdInteractiveAuthentication yes", "UsePAM yes"],
+        ),
+    ] {
+        let sshd = Sshd::start(&SshdOptions {
+            config: config.iter().map(|line| (*line).to_owned()).collect(),
+            ..SshdOptions::default()
+        });
+        let mut host = target(&sshd, "stranger");
+        host.user.clone_from(&user.0);
+        let options = options(&sshd);
+        let error = fails(&host, &options).await;
+        let SshError::AuthFailed { tried, methods, .. } = &error else {
+            panic!("{method}: {error:?}")
+        };
+        assert_eq!(tried.len(), 1, "{method}: {error}");
+        assert!(
+            methods.iter().any(|name| name == method),
+            "{method}: {methods:?}"
+        );
+
+        let person = Person::new("correct horse", true);
+        let asking = options.clone().prompt(person.clone());
+        Connection::open(&host, &asking).await.unwrap();
+        assert_eq!(person.asked.load(Ordering::SeqCst), 1, "{method}");
+
+        let wrong = Person::new("wrong", true);
+        let error = fails(&host, &options.clone().prompt(wrong.clone())).await;
+        assert!(
+            matches!(error, SshError::AuthFailed { .. }),
+            "{method}: {error:?}"
+        );
+        assert_eq!(wrong.asked.load(Ordering::SeqCst), 3, "{method}");
+
+        // Before the keys, where that is configured; and not at all where only keys are.
+        let fast = Person::new("correct horse", true);
+        host.settings.preferred_authentications =
+            Some(vec![method.to_owned(), "publickey".to_owned()]);
+        Connection::open(&host, &options.clone().prompt(fast))
+            .await
+            .unwrap();
+        let spared = Person::new("correct horse", true);
+        host.settings.preferred_authentications = Some(vec!["publickey".to_owned()]);
+        fails(&host, &options.clone().prompt(spared.clone())).await;
+        assert_eq!(spared.asked.load(Ordering::SeqCst), 0);
+        host.settings.preferred_authentications = Some(vec!["hostbased".to_owned()]);
+        let error = fails(&host, &options).await;
+        assert!(
+            matches!(error, SshError::NoAlgorithm { .. }),
+            "{method}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_server_that_wants_two_methods_gets_both() {
+    let user = PasswordUser::new("correct horse");
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec![
+            "PasswordAuthentication yes".to_owned(),
+            "AuthenticationMethods publickey,publickey,password".to_owned(),
+        ],
+        ..SshdOptions::default()
+    });
+    let mut host = target(&sshd, "id_ed25519");
+    host.user.clone_from(&user.0);
+    host.identity_files.push(sshd.path("id_ecdsa"));
+    // The other user walks through here to the list of keys.
+    fs::set_permissions(sshd.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let person = Person::new("correct horse", true);
+    Connection::open(&host, &options(&sshd).prompt(person.clone()))
+        .await
+        .unwrap();
+    assert_eq!(person.asked.load(Ordering::SeqCst), 1);
+    let partial = outcomes(&host, &options(&sshd)).await;
+    assert_eq!(partial, [AttemptOutcome::Partial, AttemptOutcome::Partial]);
+}
+
+/// A person whose answer comes when the server has just fallen silent.
+struct Silencer(Arc<Sshd>);
+
+#[async_trait]
+impl Prompt for Silencer {
+    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+        self.0.stop_connections();
+        Some(Zeroizing::new("open sesame".to_owned()))
+    }
+
+    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_server_that_falls_silent_during_the_login_is_a_timeout() {
+    let sshd = Arc::new(Sshd::start(&SshdOptions::default()));
+    let mut options = options(&sshd).prompt(Arc::new(Silencer(sshd.clone())));
+    options.deadlines.auth = Duration::from_secs(3);
+    let error = fails(&target(&sshd, "locked"), &options).await;
+    assert!(
+        matches!(
+            error,
+            SshError::TimedOut {
+                what: "authentication",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
