@@ -11,10 +11,12 @@
 
 mod call;
 mod continuation;
+mod delivery;
 mod error;
 mod files;
 mod identity;
 mod launch;
+mod listing;
 mod local;
 mod probe;
 mod process;
@@ -35,10 +37,12 @@ mod stub;
 
 pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
+pub use delivery::Delivery;
 pub use error::AgentError;
 pub use files::{JobFile, JobKind, JobRecord, JobSpec, Mode, names, runner_script};
 pub use identity::LocalIdentity;
 pub use launch::LaunchAnswer;
+pub use listing::JobListing;
 pub use local::{LocalAgent, SessionEntry};
 pub use probe::{Clock, JobDirectory, Probe, ProbeFor, ProbeRequest, WorkDirectory};
 pub use record::{Exit, ExitReason, Phase, Started};

@@ -167,6 +167,17 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                  ('handover send {host}') or start a new one ('handover run {host}')"
             )),
         },
+        HandoffError::Settings { .. } => entry(
+            "configuration",
+            CONFIGURATION,
+            Some("on_finish = [\"program\", \"argument\"] is all that it can hold"),
+        ),
+        HandoffError::NoLog { .. } => entry(
+            "no_log",
+            CONFLICT,
+            Some("'handover status' shows what is known of the job"),
+        ),
+        HandoffError::NotWatched { .. } => entry("unreachable", UNREACHABLE, None),
         HandoffError::NotOwnJob { .. } => entry(
             "not_own_job",
             CONFLICT,
@@ -353,12 +364,11 @@ fn ssh(error: &SshError) -> Described {
                 "compare the fingerprint with the host's own, then: handover trust {host}"
             )),
         ),
-        SshError::HostKeyChanged { file, line, .. } => entry(
+        SshError::HostKeyChanged { host, .. } => entry(
             "host_key_changed",
             HOST_KEY,
             Some(format!(
-                "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
-                file.display()
+                "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {host}"
             )),
         ),
         SshError::HostKeyRevoked { .. } => entry(
@@ -487,7 +497,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
         }
         StoreError::Damaged { .. } => Some(
-            "put the store's file aside and a new one is made; what was sent goes on and stays on its hosts",
+            "the next command sets it aside and makes a new one; 'handover jobs --discover' finds the jobs on their hosts again",
         ),
         StoreError::Create { .. } | StoreError::Database { .. } => {
             Some("is the disk full, or the state directory not writable?")

@@ -44,6 +44,7 @@ pub(crate) fn start(directory: Option<&Path>, verbose: u8) -> Option<String> {
     });
     let to_stderr = stderr_filter(verbose, &own).map(|text| {
         tracing_subscriber::fmt::layer()
+            .with_ansi(console::Term::stderr().features().colors_supported())
             .with_writer(io::stderr)
             .with_filter(filter(&text))
     });

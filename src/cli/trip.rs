@@ -1,8 +1,9 @@
-//! Following a handoff or a collection from the terminal: events, Ctrl-C, the time limit.
+//! Following a handoff or a collection from the terminal: events, Ctrl-C and its like, the time limit.
 
 use std::time::Duration;
 
 use super::exit;
+use super::interrupt::interrupted;
 use super::render::{Renderer, say};
 use crate::handoff::{Ending, Failure, Running};
 
@@ -20,12 +21,12 @@ pub(crate) async fn follow(
     let signals = tokio::spawn({
         let detacher = detacher.clone();
         async move {
-            if tokio::signal::ctrl_c().await.is_err() {
+            if interrupted().await.is_err() {
                 return;
             }
             say("detaching (Ctrl-C again to stop at once)");
             detacher.cancel();
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if interrupted().await.is_ok() {
                 std::process::exit(ABORTED);
             }
         }

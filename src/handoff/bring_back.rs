@@ -28,7 +28,6 @@ pub(crate) struct BringBack<'a> {
     pub(crate) client: &'a Client,
     pub(crate) reporter: &'a Reporter,
     pub(crate) record: &'a JobRecord,
-    pub(crate) session: SessionId,
     pub(crate) directory: &'a RemotePath,
     pub(crate) homecoming: Homecoming,
 }
@@ -38,6 +37,8 @@ struct Prepared {
     returned: Returned,
     document: PathBuf,
     newest_created_ms: Option<i64>,
+    /// The session's own directory here.
+    directory: PathBuf,
 }
 
 impl BringBack<'_> {
@@ -81,15 +82,17 @@ impl BringBack<'_> {
     }
 
     /// Checks what was fetched, imports what is new of it, and reads it back.
-    pub(crate) async fn land(&self, exit: &Exit) -> Result<Trip, HandoffError> {
+    pub(crate) async fn land(
+        &self,
+        session: &SessionId,
+        exit: &Exit,
+    ) -> Result<Trip, HandoffError> {
         let workspace = self.workspace()?;
-        self.reporter
-            .step(Step::Import, self.session.as_str())
-            .await;
+        self.reporter.step(Step::Import, session.as_str()).await;
         let agent = self.client.local_agent()?;
         let before = workspace.join(local_files::BEFORE);
-        export(&agent, &self.session, &before).await?;
-        let prepared = self.prepare(&workspace, &before).await?;
+        export(&agent, session, &before).await?;
+        let prepared = self.prepare(session, &workspace, &before).await?;
         if prepared.returned.assistant_messages == 0 {
             return Err(HandoffError::NothingNew {
                 host: self.record.host.clone(),
@@ -97,21 +100,21 @@ impl BringBack<'_> {
             });
         }
         self.wait_for_clock(prepared.newest_created_ms).await?;
-        agent
-            .import(
-                &prepared.document,
-                &self.session,
-                &self.record.local_directory,
-            )
-            .await?;
+        // A record that was made from what is on the host does not know it.
+        let directory = if self.record.local_directory.as_os_str().is_empty() {
+            &prepared.directory
+        } else {
+            &self.record.local_directory
+        };
+        agent.import(&prepared.document, session, directory).await?;
         let after = workspace.join(local_files::AFTER);
-        export(&agent, &self.session, &after).await?;
+        export(&agent, session, &after).await?;
         let expected = prepared.returned.new_message_ids.clone();
         let imported = prepared.document.clone();
         let difference = blocking(move || compare(&before, &imported, &after, &expected)).await?;
         if difference.missing + difference.lost > 0 {
             return Err(HandoffError::NotVerified {
-                session: self.session.clone(),
+                session: session.clone(),
                 missing: difference.missing,
                 lost: difference.lost,
             });
@@ -132,20 +135,46 @@ impl BringBack<'_> {
     }
 
     /// Makes the document to import, and refuses it when the local session went its own way.
-    async fn prepare(&self, workspace: &Path, before: &Path) -> Result<Prepared, HandoffError> {
-        let sent = local_files::sent_ids(workspace)?;
+    async fn prepare(
+        &self,
+        session: &SessionId,
+        workspace: &Path,
+        before: &Path,
+    ) -> Result<Prepared, HandoffError> {
+        let known = local_files::knows_sent(self.client.places(), &self.record.id);
+        if !known && !self.homecoming.merge {
+            return Err(HandoffError::SentElsewhere {
+                job: self.record.id.clone(),
+                sender: self
+                    .record
+                    .sender
+                    .clone()
+                    .unwrap_or_else(|| "this machine".to_owned()),
+            });
+        }
+        let sent = if known {
+            local_files::sent_ids(workspace)?
+        } else {
+            HashSet::new()
+        };
         let (back, document) = (
             workspace.join(local_files::BACK),
             workspace.join(local_files::IMPORT),
         );
-        let (before, session) = (before.to_owned(), self.session.clone());
+        let (before, moved) = (before.to_owned(), session.clone());
         let (prepared, own, user_went_on) = blocking(move || {
             let local = inspect(open(&before)?, &Limits::default())?;
+            // Where it is not known what was sent, what is here was.
+            let sent = if known {
+                sent
+            } else {
+                local.message_ids.iter().cloned().collect()
+            };
             if let Some(message) = &local.reverted_to {
-                let (session, message) = (session.clone(), message.clone());
+                let (session, message) = (moved.clone(), message.clone());
                 return Err(HandoffError::Reverted { session, message });
             }
-            let returned = sift(&back, &document, &session, &sent, &local)?;
+            let returned = sift(&back, &document, &moved, &sent, &local)?;
             let newest_created_ms =
                 inspect(open(&document)?, &Limits::default())?.newest_created_ms;
             let new: HashSet<&String> = returned.new_message_ids.iter().collect();
@@ -157,6 +186,7 @@ impl BringBack<'_> {
                     returned,
                     document,
                     newest_created_ms,
+                    directory: PathBuf::from(&local.directory),
                 },
                 own,
                 user_went_on,
@@ -166,7 +196,7 @@ impl BringBack<'_> {
         // A turn that hands its own session over ends here with the agent's closing words: nobody went on then.
         if user_went_on && !self.homecoming.merge {
             return Err(HandoffError::Diverged {
-                session: self.session.clone(),
+                session: session.clone(),
                 count: own,
             });
         }
@@ -197,7 +227,7 @@ impl BringBack<'_> {
     }
 
     /// A host whose clock is ahead has made messages of the future: the next turn here must come after them.
-    async fn wait_for_clock(&self, newest_ms: Option<i64>) -> Result<(), HandoffError> {
+    pub(crate) async fn wait_for_clock(&self, newest_ms: Option<i64>) -> Result<(), HandoffError> {
         let Some(newest_ms) = newest_ms else {
             return Ok(());
         };
@@ -229,7 +259,7 @@ pub(crate) async fn export(
     Ok(agent.export(session, to).await?)
 }
 
-fn sift(
+pub(crate) fn sift(
     back: &Path,
     document: &Path,
     session: &SessionId,
@@ -302,7 +332,7 @@ fn compare(
     Ok(difference)
 }
 
-fn trip(returned: Returned, exit: &Exit) -> Trip {
+pub(crate) fn trip(returned: Returned, exit: &Exit) -> Trip {
     let summary = returned.summary;
     Trip {
         text: summary.last_text,

@@ -7,10 +7,16 @@ use super::report::{
 use super::{Client, HandoffError, clock, remote};
 use crate::agent::{LocalIdentity, Probe, ProbeFor, ProbeRequest, names};
 use crate::hosts::{Host, HostPath, ModelId};
-use crate::ssh::{Connection, Files as _, RemotePath, SshError, Target};
+use crate::ssh::{Connection, Files as _, RemotePath, SshError, Target, exposed_key_files};
 
 /// The most that is read back of the file that shows whether SFTP and the shell see one tree, in bytes.
 const VISIBLE_FILE: u64 = 4 << 10;
+/// How a key file is made private.
+const ONLY_YOURS: &str = if cfg!(windows) {
+    "take away their access (icacls FILE /inheritance:r /grant:r \"%USERNAME%:F\"), or make a new key"
+} else {
+    "take away their access (chmod 600), or make a new key"
+};
 
 impl Client {
     /// Examines a host: what a handoff needs of it, each with its remedy. Nothing is left on the host.
@@ -53,6 +59,13 @@ async fn examine(
     report.ok("dial", "the host answers");
     report.ok("host key", "as it is on record");
     report.ok("authentication", "accepted");
+    for path in exposed_key_files(&target, client.connect_options()).await {
+        report.warn(
+            "key file",
+            format!("others on this machine may read {}", path.display()),
+            ONLY_YOURS,
+        );
+    }
     let request = ProbeRequest {
         purpose: ProbeFor::Check,
         state_dir: host.state_dir.as_ref().map(HostPath::as_str),

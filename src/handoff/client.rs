@@ -1,13 +1,14 @@
 //! This machine's side of every handoff.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::announce::{Settings, settings_file};
 use super::bring_back::{blocking, open};
 use super::{
-    CollectBuilder, HandoffBuilder, HandoffError, KillBuilder, SpawnBuilder, SyncReport,
-    local_files, sync,
+    CollectBuilder, Discovery, HandoffBuilder, HandoffError, KillBuilder, PruneBuilder,
+    SpawnBuilder, SyncReport, discover, local_files, sync,
 };
 use crate::agent::LocalAgent;
 use crate::hosts::{Host, HostName, Hosts, LocalMachine, Places, ResolvedHost};
@@ -29,8 +30,10 @@ struct Inner {
     places: Places,
     hosts: Hosts,
     store: Store,
+    set_aside: Option<PathBuf>,
     pool: Pool,
     opencode: Option<PathBuf>,
+    settings: Settings,
     /// The notes about the ssh_config that have been logged.
     told: Mutex<BTreeSet<String>>,
 }
@@ -69,20 +72,24 @@ impl ClientOptions {
 }
 
 impl Client {
-    /// Reads the hosts files and opens the store.
+    /// Reads the hosts files and opens the store; a damaged one is set aside, see
+    /// [`store_set_aside`](Self::store_set_aside).
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] or [`HandoffError::Store`].
+    /// [`HandoffError::Hosts`], [`HandoffError::Settings`] or [`HandoffError::Store`].
     pub fn open(options: ClientOptions) -> Result<Self, HandoffError> {
         let hosts = Hosts::load(&options.places)?.with_inline(options.inline_hosts);
-        let store = Store::open(&options.places.store_file())?;
+        let settings = Settings::load(&settings_file(&options.places.config_dir))?;
+        let (store, set_aside) = Store::open_or_set_aside(&options.places.store_file())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 places: options.places,
                 hosts,
                 store,
+                set_aside,
                 pool: Pool::new(options.connect),
                 opencode: options.opencode,
+                settings,
                 told: Mutex::default(),
             }),
         })
@@ -105,9 +112,11 @@ impl Client {
     /// Begins a handoff to a host.
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] when there is no such host, or when its kind is not supported yet.
+    /// [`HandoffError::Hosts`] when there is no such host, when its kind is not supported yet, or when what the
+    /// ssh_config says of it cannot be used.
     pub fn handoff(&self, host: &str) -> Result<HandoffBuilder, HandoffError> {
         let host = self.host(host)?;
+        self.resolve(&host)?;
         Ok(HandoffBuilder::new(
             self.clone(),
             host,
@@ -149,6 +158,31 @@ impl Client {
         sync::sync(self, hosts).await
     }
 
+    /// Looks on these hosts, or on all where none is named, for jobs that this machine has no record of, and makes
+    /// records of those that were launched. A job that another machine has sent becomes an index entry: that machine's
+    /// files on the host are left alone.
+    ///
+    /// Dropping the future leaves what was not adopted yet.
+    ///
+    /// # Errors
+    /// [`HandoffError::Store`], or [`HandoffError::Hosts`] for a host that is not configured. What a host met is in the
+    /// report.
+    pub async fn discover(&self, hosts: &[HostName]) -> Result<Discovery, HandoffError> {
+        discover::discover(self, hosts).await
+    }
+
+    /// Begins the removal of what ended jobs have left.
+    pub fn prune(&self) -> PruneBuilder {
+        PruneBuilder::new(self.clone())
+    }
+
+    /// Where a damaged store was put aside when this client was opened; its jobs are found again with
+    /// [`discover`](Self::discover).
+    #[must_use]
+    pub fn store_set_aside(&self) -> Option<&Path> {
+        self.inner.set_aside.as_deref()
+    }
+
     /// How many messages a session has on this machine.
     ///
     /// # Errors
@@ -180,6 +214,10 @@ impl Client {
         let host = self.inner.hosts.get(name)?;
         host.require_supported()?;
         Ok(host.clone())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     /// What the ssh_config says of a host, and what of that has no effect.

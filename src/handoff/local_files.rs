@@ -37,6 +37,11 @@ pub(crate) fn remember_sent(directory: &Path, message_ids: &[String]) -> Result<
         .map_err(|source| local(&path, source))
 }
 
+/// Whether it is known here which messages of a job were sent.
+pub(crate) fn knows_sent(places: &Places, job: &JobId) -> bool {
+    places.job_dir(job.as_str()).join(SENT_IDS).is_file()
+}
+
 /// Which messages were sent.
 pub(crate) fn sent_ids(directory: &Path) -> Result<HashSet<String>, HandoffError> {
     let path = directory.join(SENT_IDS);

@@ -4,6 +4,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::HandoffError;
 use super::local_files::local;
@@ -15,7 +16,9 @@ use crate::private_fs;
 #[derive(Debug)]
 pub(crate) struct JobLock {
     path: PathBuf,
-    _file: File,
+    file: Option<File>,
+    /// The file is to go once it is closed.
+    left_over: AtomicBool,
 }
 
 impl JobLock {
@@ -28,7 +31,11 @@ impl JobLock {
         }
         let file = private_fs::open_append(&path).map_err(|source| local(&path, source))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { path, _file: file })),
+            Ok(()) => Ok(Some(Self {
+                path,
+                file: Some(file),
+                left_over: AtomicBool::new(false),
+            })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(local(&path, source)),
         }
@@ -37,6 +44,19 @@ impl JobLock {
     /// Gives the lock back for good: the job is done with on this machine.
     pub(crate) fn retire(&self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
+            // Not every file system of Windows removes what is open.
+            tracing::debug!(%error, "the lock file stays until it is closed");
+            self.left_over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for JobLock {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        if self.left_over.load(Ordering::Relaxed)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
             tracing::debug!(%error, "the lock file stays");
         }
     }
@@ -61,7 +81,10 @@ mod tests {
         assert!(JobLock::take(&places, &job).unwrap().is_none());
         drop(held);
         let again = JobLock::take(&places, &job).unwrap().unwrap();
+        let path = again.path.clone();
         again.retire();
+        drop(again);
+        assert!(!path.exists());
         assert!(JobLock::take(&places, &job).unwrap().is_some());
     }
 }

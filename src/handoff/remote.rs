@@ -9,8 +9,8 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    CheckCleanup, Claim, Exit, JobCall, JobStatus, KillAnswer, KillReason, LaunchAnswer, Models,
-    Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
+    CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
+    LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
 };
 use crate::job::now_ms;
 use crate::ssh::{Connection, ExecOptions, ExecOutput, RemotePath, SshError};
@@ -182,6 +182,19 @@ pub(crate) async fn settle(live: &Live, directory: &RemotePath) -> Result<Claim,
     Ok(Claim::Tombstone)
 }
 
+/// Which jobs have a directory below this one.
+pub(crate) async fn list(live: &Live, jobs: &RemotePath) -> Result<JobListing, HandoffError> {
+    let call = JobListing::call(jobs)?;
+    let stdout = run(
+        &live.connection,
+        &call,
+        "the list of the jobs",
+        SHORT_DEADLINE,
+    )
+    .await?;
+    Ok(JobListing::parse(&call, &stdout)?)
+}
+
 /// Asks for the end of a job.
 pub(crate) async fn kill(
     live: &Live,
@@ -241,6 +254,23 @@ pub(crate) async fn forget(
     )
     .await?;
     Ok(JobCall::parse_forget(&call, &stdout)?)
+}
+
+/// Moves a message that was written beside the inbox into it. Safe to repeat.
+pub(crate) async fn deliver(
+    live: &Live,
+    directory: &RemotePath,
+    name: &str,
+) -> Result<Delivery, HandoffError> {
+    let call = JobCall::new(directory).say(name)?;
+    let stdout = run(
+        &live.connection,
+        &call,
+        "the delivery of the message",
+        SHORT_DEADLINE,
+    )
+    .await?;
+    Ok(Delivery::parse(&call, &stdout)?)
 }
 
 pub(crate) async fn remove(

@@ -178,7 +178,7 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
             host
         )),
         SshError::HostKeyChanged { host, .. } => Some(format!(
-            "somebody may be in between; only if the host was set up anew: handover trust {}",
+            "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {}",
             host
         )),
         SshError::HostCertificate { host, .. } => Some(format!(

@@ -231,6 +231,7 @@ mod tests {
             ("USERPROFILE", "/h"),
             ("APPDATA", "/r"),
             ("LOCALAPPDATA", "/l"),
+            ("ProgramData", "/p"),
         ];
         for (platform, config, state, opencode) in [
             (
@@ -261,9 +262,21 @@ mod tests {
             let expected: Vec<PathBuf> = opencode.iter().map(PathBuf::from).collect();
             assert_eq!(places.opencode_config_dirs, expected);
             assert_eq!(places.ssh_dir(), Path::new("/h/.ssh"));
+            assert_eq!(
+                places.ssh_config.as_deref(),
+                Some(Path::new("/h/.ssh/config"))
+            );
+            let system = if platform == Platform::Windows {
+                "/p/ssh/ssh_config"
+            } else {
+                "/etc/ssh/ssh_config"
+            };
+            assert_eq!(places.system_ssh_config.as_deref(), Some(Path::new(system)));
         }
     }
 
+    // Elsewhere than on Unix these paths are not absolute.
+    #[cfg(unix)]
     #[test]
     fn the_environment_overrides_and_empty_counts_as_unset() {
         let set = [
@@ -299,6 +312,64 @@ mod tests {
             places(Platform::Xdg, &[("HOME", "")]),
             Err(HostsError::NoHome)
         ));
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn the_environment_of_windows_overrides_and_empty_counts_as_unset() {
+        let profile = ("USERPROFILE", r"C:\Users\Ada Müller");
+        let plain = places(Platform::Windows, &[profile, ("APPDATA", "")]).unwrap();
+        assert_eq!(
+            plain.hosts_file(),
+            Path::new(r"C:\Users\Ada Müller\AppData\Roaming\handover\config\hosts.toml")
+        );
+        assert_eq!(
+            plain.log_dir(),
+            Path::new(r"C:\Users\Ada Müller\AppData\Local\handover\logs")
+        );
+        assert_eq!(plain.ssh_dir(), Path::new(r"C:\Users\Ada Müller\.ssh"));
+        let set = [
+            profile,
+            ("APPDATA", r"D:\r"),
+            ("LOCALAPPDATA", r"D:\l"),
+            ("XDG_CONFIG_HOME", r"E:\x"),
+            ("HANDOVER_STATE_DIR", "below"),
+        ];
+        let ours = places(Platform::Windows, &set).unwrap();
+        assert_eq!(
+            ours.known_hosts_file(),
+            Path::new(r"D:\r\handover\config\known_hosts")
+        );
+        assert_eq!(ours.store_file(), Path::new(r"/project\below\jobs.db"));
+        assert_eq!(
+            ours.opencode_config_dirs,
+            [Path::new(r"E:\x\opencode"), Path::new(r"D:\r\opencode")]
+        );
+        let home = [("HOME", r"C:\msys")];
+        assert!(matches!(
+            places(Platform::Windows, &home),
+            Err(HostsError::NoHome)
+        ));
+    }
+
+    #[test]
+    fn another_ssh_config_stands_in_place_of_both() {
+        for (value, expected) in [
+            ("own", Some("/project/own")),
+            ("/x/c", Some("/x/c")),
+            ("none", None),
+        ] {
+            let set = [
+                ("HOME", "/h"),
+                ("USERPROFILE", "/h"),
+                ("HANDOVER_SSH_CONFIG", value),
+            ];
+            for platform in [Platform::Xdg, Platform::Windows] {
+                let places = places(platform, &set).unwrap();
+                assert_eq!(places.ssh_config.as_deref(), expected.map(Path::new));
+                assert_eq!(places.system_ssh_config, None);
+            }
+        }
     }
 
     #[test]

@@ -22,8 +22,9 @@ const OPEN_ATTEMPTS: u32 = 5;
 /// The time between these attempts.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
-const MIGRATIONS: &[M<'static>] = &[M::up(
-    "CREATE TABLE jobs (
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(
+        "CREATE TABLE jobs (
         id TEXT PRIMARY KEY,
         session TEXT NOT NULL,
         live INTEGER NOT NULL,
@@ -31,7 +32,13 @@ const MIGRATIONS: &[M<'static>] = &[M::up(
         record TEXT NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX one_live_job_a_session ON jobs (session) WHERE live;",
-)];
+    ),
+    // What had ended before ends could be announced is not announced.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
+    UPDATE jobs SET announced = 1 WHERE NOT live;",
+    ),
+];
 
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +148,61 @@ impl Store {
         })
     }
 
-    /// Records a new job, and by that takes its session.
+    /// As [`open`](Self::open), but a damaged store is renamed beside itself (`NAME.damaged-TIME`), never overwritten,
+    /// and a new one is made. The path is where the damaged one is now.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`StoreError::Damaged`] when it could not be renamed.
+    pub fn open_or_set_aside(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
+        match Self::open_sound(path) {
+            Err(StoreError::Damaged { .. }) => {}
+            other => return Ok((other?, None)),
+        }
+        let create = |source| StoreError::Create {
+            path: path.to_owned(),
+            source,
+        };
+        // Of several processes that find it damaged, one sets it aside, and the others find the new one.
+        let lock = private_fs::open_append(&beside(path, ".lock")).map_err(create)?;
+        lock.lock().map_err(create)?;
+        let damage = match Self::open_sound(path) {
+            Err(damage @ StoreError::Damaged { .. }) => damage,
+            other => return Ok((other?, None)),
+        };
+        let aside = beside(path, &format!(".damaged-{}", now_ms()));
+        // The log first: one without its database would be taken for the new one's.
+        for part in ["-wal", "-shm", ""] {
+            match std::fs::rename(beside(path, part), beside(&aside, part)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "the damaged store cannot be set aside");
+                    return Err(damage);
+                }
+                _ => {}
+            }
+        }
+        tracing::warn!(path = %aside.display(), "the damaged store was set aside");
+        Ok((Self::open_sound(path)?, Some(aside)))
+    }
+
+    /// Opens the store and looks whether every page of it is whole; it is small.
+    fn open_sound(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open(path)?;
+        let found: String = {
+            let connection = store
+                .connection
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            connection
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+                .map_err(|error| database_error(path, error))?
+        };
+        if found != "ok" {
+            return Err(store.damaged(std::io::Error::other(found)));
+        }
+        Ok(store)
+    }
+
+    /// Records a new job, and by that takes its session, unless the job has ended already.
     ///
     /// # Errors
     /// [`StoreError::SessionBusy`] when the session has a live job, or a database error.
@@ -151,7 +212,9 @@ impl Store {
             let database = |source| database_error(&store.path, source);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
             let holder = live_job(&transaction, record.session_key()).map_err(database)?;
-            if let (Some(text), Some(session)) = (holder, record.session.clone()) {
+            if let (Some(text), Some(session)) =
+                (holder.filter(|_| record.state.is_live()), record.session.clone())
+            {
                 let job = text.parse().map_err(|error| store.damaged(error))?;
                 return Err(StoreError::SessionBusy { session, job });
             }
@@ -202,6 +265,109 @@ impl Store {
                 }
                 Err(error) => Err(database_error(&store.path, error)),
             }
+        })
+        .await
+    }
+
+    /// Removes a job's record; one that is not there is no error.
+    ///
+    /// # Errors
+    /// A database error.
+    pub async fn remove(&self, job: &JobId) -> Result<(), StoreError> {
+        let job = job.clone();
+        self.call(move |store, connection| {
+            connection
+                .execute("DELETE FROM jobs WHERE id = ?1", [job.as_str()])
+                .map(|_| ())
+                .map_err(|error| database_error(&store.path, error))
+        })
+        .await
+    }
+
+    /// Changes a job's record as it is now, in one transaction, and gives it as it is then.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub async fn amend(
+        &self,
+        job: &JobId,
+        change: impl FnOnce(&mut JobRecord) + Send + 'static,
+    ) -> Result<JobRecord, StoreError> {
+        let job = job.clone();
+        self.call(move |store, connection| {
+            let database = |source| database_error(&store.path, source);
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(database)?;
+            let text: Option<String> = transaction
+                .query_row(
+                    "SELECT record FROM jobs WHERE id = ?1",
+                    [job.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(database)?;
+            let Some(text) = text else {
+                return Err(StoreError::NoSuchJob {
+                    text: job.to_string(),
+                });
+            };
+            let mut record = store.decode(&text)?;
+            change(&mut record);
+            transaction
+                .execute(
+                    "UPDATE jobs SET session = ?2, live = ?3, updated_ms = ?4, record = ?5 WHERE id = ?1",
+                    params![
+                        job.as_str(),
+                        record.session_key(),
+                        record.state.is_live(),
+                        now_i64(),
+                        store.encode(&record)?
+                    ],
+                )
+                .map_err(database)?;
+            transaction.commit().map_err(database)?;
+            Ok(record)
+        })
+        .await
+    }
+
+    /// Takes the announcement of every job that is over and was not announced: each is given once, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn claim_announcements(
+        &self,
+        is_over: impl Fn(&JobRecord) -> bool + Send + 'static,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        self.call(move |store, connection| {
+            let database = |source| database_error(&store.path, source);
+            let mut open = connection
+                .prepare("SELECT record FROM jobs WHERE NOT announced ORDER BY id")
+                .map_err(database)?;
+            let rows = open
+                .query_map([], |row| row.get::<_, String>(0))
+                .map_err(database)?;
+            let mut claimed = Vec::new();
+            for row in rows {
+                let record = store.decode(&row.map_err(database)?)?;
+                if is_over(&record) {
+                    claimed.push(record);
+                }
+            }
+            let mut mine = Vec::new();
+            for record in claimed {
+                let changed = connection
+                    .execute(
+                        "UPDATE jobs SET announced = 1 WHERE id = ?1 AND NOT announced",
+                        [record.id.as_str()],
+                    )
+                    .map_err(database)?;
+                if changed == 1 {
+                    mine.push(record);
+                }
+            }
+            Ok(mine)
         })
         .await
     }
@@ -341,6 +507,13 @@ impl Store {
     }
 }
 
+/// The path with this at the end of its name.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    PathBuf::from(name)
+}
+
 fn live_job(connection: &Connection, session: &str) -> rusqlite::Result<Option<String>> {
     connection
         .query_row(
@@ -456,6 +629,42 @@ mod tests {
             .map(|store| async move { store.insert(&record("ses_1")).await.is_ok() });
         let won = futures::future::join_all(attempts).await;
         assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_end_is_given_to_one_of_those_who_ask() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores: Vec<Store> = (0..6).map(|_| open(&directory)).collect();
+        let mut first = record("ses_1");
+        stores[0].insert(&first).await.unwrap();
+        stores[0].insert(&record("ses_2")).await.unwrap();
+        let claim = |store: Store| async move {
+            let claimed = store.claim_announcements(|job| !job.state.is_live()).await;
+            claimed.unwrap()
+        };
+        assert_eq!(claim(stores[0].clone()).await, []);
+        first.enter(State::Completed);
+        stores[0].update(&first).await.unwrap();
+        let asked = futures::future::join_all(stores.iter().cloned().map(claim)).await;
+        assert_eq!(asked.concat(), [first.clone()]);
+        // What is written after that does not bring it back.
+        first.error = Some("later".to_owned());
+        stores[1].update(&first).await.unwrap();
+        assert_eq!(claim(open(&directory)).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_changed_as_it_is_whoever_changed_it_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let job = record("ses_1");
+        open(&directory).insert(&job).await.unwrap();
+        let changes = (0..8).map(|_| {
+            let (store, id) = (open(&directory), job.id.clone());
+            async move { store.amend(&id, |job| job.undelivered += 1).await.unwrap() }
+        });
+        futures::future::join_all(changes).await;
+        let now = open(&directory).find(job.id.as_str()).await.unwrap();
+        assert_eq!(now.undelivered, 8);
     }
 
     #[tokio::test]

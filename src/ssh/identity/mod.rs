@@ -5,6 +5,7 @@
 
 mod agent;
 mod certificate_file;
+mod exposed;
 mod key_file;
 mod legacy_pem;
 
@@ -17,6 +18,7 @@ use russh::keys::{Certificate, PublicKey};
 
 pub(super) use agent::{Agent, connect as connect_agent, source as agent_source};
 pub(super) use certificate_file::CertificateFile;
+pub(crate) use exposed::exposed_key_files;
 pub use key_file::KeyFileError;
 pub(super) use key_file::{KeyFile, Secret, decrypt};
 

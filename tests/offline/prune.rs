@@ -1,0 +1,91 @@
+//! Removing what ended jobs have left.
+
+use handover::job::{State, Store};
+use serde_json::Value;
+
+use crate::jobs::at_work;
+use crate::proxy::Cut;
+use crate::returns::ended_job;
+use crate::support::{Stage, entries, grown};
+
+async fn pruned(stage: &Stage, more: &[&str]) -> Value {
+    let mut arguments = vec!["prune", "--older-than", "0s", "--json"];
+    arguments.extend(more);
+    stage.run(&arguments).await.exits(0).document()["jobs"].clone()
+}
+
+#[tokio::test]
+async fn a_result_that_was_not_collected_is_kept_without_force() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (job, directory) = ended_job(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    assert_eq!(pruned(&stage, &[]).await[0]["done"], "kept_result");
+    assert!(directory.join("back.json").exists());
+    assert_eq!(
+        pruned(&stage, &["--force", "--dry-run"]).await[0]["done"],
+        "would_remove"
+    );
+    assert!(directory.join("back.json").exists());
+    let done = pruned(&stage, &["--force"]).await;
+    assert_eq!(
+        (&done[0]["job"], &done[0]["done"]),
+        (&job.as_str().into(), &"removed".into())
+    );
+    assert_eq!(stage.job_directories().len(), 0);
+    assert_eq!(stage.jobs().await.len(), 0);
+    assert_eq!(entries(&stage.here("state/jobs")).len(), 0);
+    assert_eq!(stage.history_here(), before);
+}
+
+#[tokio::test]
+async fn a_job_that_is_back_leaves_only_its_record_and_that_goes_when_it_is_old() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    stage.send("Go on.").await.unwrap();
+    let none = stage.run(&["prune", "--json"]).await.exits(0).document();
+    assert_eq!(none["jobs"], serde_json::json!([]), "it ended just now");
+    assert_eq!(stage.jobs().await.len(), 1);
+    // No host is needed for it.
+    stage.proxy.refuse();
+    assert_eq!(pruned(&stage, &[]).await[0]["done"], "removed");
+    assert_eq!(stage.jobs().await.len(), 0);
+    grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
+async fn a_live_job_is_never_pruned() {
+    let stage = Stage::new().await;
+    let (sending, _) = at_work(&stage).await;
+    assert_eq!(pruned(&stage, &["--force"]).await, serde_json::json!([]));
+    // A record that says it has ended while its runner lives.
+    sending.signal("KILL").await;
+    sending.ended().await;
+    let store = Store::open(&stage.options().places.store_file()).unwrap();
+    let mut record = store.list().await.unwrap().remove(0);
+    record.enter(State::Failed);
+    store.update(&record).await.unwrap();
+    assert_eq!(pruned(&stage, &["--force"]).await[0]["done"], "kept_busy");
+    assert_eq!(stage.job_directories().len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_reached_keeps_its_jobs() {
+    let stage = Stage::new().await;
+    let (_, _) = ended_job(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    stage.proxy.refuse();
+    stage.proxy.cut_all(Cut::Reset);
+    let ran = stage
+        .run(&["prune", "--older-than", "0s", "--force", "--json"])
+        .await;
+    let document = ran.exits(4).document();
+    assert_eq!(document["jobs"][0]["done"], "kept_host");
+    assert!(
+        document["unreached"][0]["error"]["kind"].is_string(),
+        "{document}"
+    );
+    assert_eq!(stage.jobs().await.len(), 1);
+    stage.proxy.resume();
+    assert_eq!(pruned(&stage, &["--force"]).await[0]["done"], "removed");
+}
