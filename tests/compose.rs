@@ -8,8 +8,16 @@
 mod compose;
 mod support;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
+use handover::ssh::{
+    AgentSource, Challenge, ConnectOptions, Connection, ExecOptions, LoginAs, Prompt, SshError,
+    Target, UnknownHostKey,
+};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use compose::Seat;
 
@@ -311,5 +319,151 @@ fn the_real_agent_is_found_where_it_is_mounted() -> Result<()> {
         .run(seat.home(), &["check", "box", "--json"])?
         .expect_code(0)?;
     assert!(checked.stdout.contains("1.18.33"), "{}", checked.stdout);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs docker: tests/run"]
+fn a_host_that_only_the_bastion_reaches_has_its_round_trip_and_its_own_host_key() -> Result<()> {
+    let seat = Seat::take("main", "bash")?;
+    let (port, key) = (seat.port(), seat.identity());
+    seat.write_ssh_config(&format!(
+        "Host bastion\n HostName 127.0.0.1\n Port {port}\n User dash\n IdentityFile {key:?}\n\
+             Host behind\n HostName hidden\n User fish\n ProxyJump bastion\n IdentityFile {key:?}\n"
+    ))?;
+    seat.client
+        .write_hosts("[hosts.box]\nhost = \"behind\"\n")?;
+    // Neither key is on record: first the bastion's is missing, then the host's.
+    for missing in ["bastion", "box"] {
+        let refused = seat
+            .client
+            .run(seat.home(), &["check", "box"])?
+            .expect_code(5)?;
+        let told = refused.stderr + &refused.stdout;
+        ensure!(told.contains(missing), "{told}");
+        seat.client.trust(missing)?;
+    }
+    seat.client
+        .run(seat.home(), &["check", "box"])?
+        .expect_code(0)?;
+    let session = seat.session()?;
+    round_trip(&seat, &session, &[])
+}
+
+#[test]
+#[ignore = "needs docker: tests/run"]
+fn servers_with_one_channel_few_logins_or_no_sftp_have_their_round_trips() -> Result<()> {
+    std::thread::scope(|scope| {
+        let trips: Vec<_> = ["sessions", "startups", "startups", "startups", "no_sftp"]
+            .into_iter()
+            .map(|listener| {
+                scope.spawn(move || {
+                    let seat = Seat::take(listener, "bash")?;
+                    seat.client.trust("box")?;
+                    let session = seat.session()?;
+                    round_trip(&seat, &session, &[]).context(listener)
+                })
+            })
+            .collect();
+        for trip in trips {
+            trip.join()
+                .map_err(|_| anyhow::anyhow!("a trip panicked"))??;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs docker: tests/run"]
+fn a_login_that_runs_no_commands_is_refused_with_its_own_words() -> Result<()> {
+    for (listener, user, words) in [
+        ("main", "nologin", "This account is currently not available"),
+        ("main", "rbash", "command not found"),
+        ("forced", "bash", "this account runs one thing alone"),
+    ] {
+        let seat = Seat::take(listener, user)?;
+        seat.client.trust("box")?;
+        let refused = seat.client.run(seat.home(), &["check", "box"])?;
+        let told = refused.stdout.clone() + &refused.stderr;
+        refused.expect_code(7)?;
+        ensure!(told.contains(words), "{user}: {told}");
+        let session = seat.session()?;
+        let send = ["send", "box", "--session", &session, "--json"];
+        let refused = seat.client.run(&seat.project(), &send)?.expect_code(7)?;
+        let error = &refused.last()?["error"];
+        ensure!(error["kind"] == "shell", "{error}");
+        let message = error["message"].as_str().unwrap_or_default();
+        ensure!(message.contains(words), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs docker: tests/run"]
+fn a_host_certificate_is_as_good_as_its_authority() -> Result<()> {
+    let seat = Seat::take("certified", "bash")?;
+    let ssh = seat.home().join(".ssh");
+    std::fs::create_dir(&ssh)?;
+    let authority = seat.inside("cat /etc/ssh/host_ca.pub")?;
+    seat.client
+        .run(seat.home(), &["check", "box"])?
+        .expect_code(5)?;
+    std::fs::write(
+        ssh.join("known_hosts"),
+        format!("@cert-authority {} {authority}", seat.known_as()),
+    )?;
+    seat.client
+        .run(seat.home(), &["check", "box"])?
+        .expect_code(0)?;
+    Ok(())
+}
+
+/// Somebody at a terminal who trusts every host and knows one password.
+struct Person(&'static str);
+
+#[async_trait]
+impl Prompt for Person {
+    async fn passphrase(&self, _: &std::path::Path) -> Option<Zeroizing<String>> {
+        None
+    }
+
+    async fn accept_host_key(&self, _: &UnknownHostKey) -> bool {
+        true
+    }
+
+    async fn password(&self, _: &LoginAs) -> Option<Zeroizing<String>> {
+        Some(Zeroizing::new(self.0.to_owned()))
+    }
+
+    async fn answers(&self, challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
+        let answer = || Zeroizing::new(self.0.to_owned());
+        Some(challenge.questions.iter().map(|_| answer()).collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs docker: tests/run"]
+async fn a_password_and_a_dialogue_let_a_person_in_and_nobody_else() -> Result<()> {
+    for listener in ["password", "interactive"] {
+        let seat = Seat::take(listener, "word")?;
+        let port = u16::try_from(seat.port())?;
+        let target = Target::new("box".parse()?, "127.0.0.1", port, "word");
+        let open = async |password: &'static str| {
+            let options = ConnectOptions::default()
+                .agent(AgentSource::None)
+                .prompt(Arc::new(Person(password)));
+            Connection::open(&target, &options).await
+        };
+        let connection = open("open sesame").await.context(listener)?;
+        let output = connection
+            .exec("echo in", ExecOptions::new("a test"))
+            .await?;
+        ensure!(output.stdout == b"in\n", "{output:?}");
+        let error = open("close sesame").await.err().context("let in")?;
+        ensure!(
+            matches!(error, SshError::AuthFailed { .. } | SshError::Lost { .. }),
+            "{listener}: {error:?}"
+        );
+    }
     Ok(())
 }

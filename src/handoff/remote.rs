@@ -42,10 +42,20 @@ async fn run(
     what: &'static str,
     deadline: Duration,
 ) -> Result<Vec<u8>, HandoffError> {
+    let output = run_whole(connection, call, what, deadline).await?;
+    Ok(output.stdout)
+}
+
+async fn run_whole(
+    connection: &Connection,
+    call: &ScriptCall,
+    what: &'static str,
+    deadline: Duration,
+) -> Result<ExecOutput, HandoffError> {
     let options = exec_options(what, deadline).stdin(call.stdin());
     let output = connection.exec(call.command(), options).await?;
     tracing::debug!(what, status = ?output.status, "a script ended");
-    Ok(output.stdout)
+    Ok(output)
 }
 
 /// Asks the host what it is, and measures its clock in the same exchange.
@@ -55,9 +65,11 @@ pub(crate) async fn probe(
 ) -> Result<(Probe, Skew), HandoffError> {
     let call = request.call()?;
     let before = clock_ms();
-    let stdout = run(connection, &call, "the look at the host", PROBE_DEADLINE).await?;
+    let output = run_whole(connection, &call, "the look at the host", PROBE_DEADLINE).await?;
     let after = clock_ms();
-    let probe = Probe::parse(&call, &stdout)?;
+    // A shell that refuses often says why there.
+    let probe =
+        Probe::parse(&call, &output.stdout).map_err(|error| error.with_stderr(&output.stderr))?;
     let resolution = if probe.clock.precise { 1 } else { 1000 };
     let remote = i64::try_from(probe.clock.ms).unwrap_or(i64::MAX);
     Ok((probe, Skew::measured(before, after, remote, resolution)))

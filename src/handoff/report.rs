@@ -170,20 +170,21 @@ pub(crate) fn probe_failed(report: &mut Report, error: &HandoffError) {
     }
 }
 
+/// The host in the error may be one that is jumped over.
 pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
     let host_key = match error {
-        SshError::HostKeyUnknown { .. } => Some(format!(
+        SshError::HostKeyUnknown { host, .. } => Some(format!(
             "compare the fingerprint with the host's own, then: handover trust {}",
-            report.host
+            host
         )),
-        SshError::HostKeyChanged { .. } => Some(format!(
+        SshError::HostKeyChanged { host, .. } => Some(format!(
             "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {}",
-            report.host
+            host
         )),
-        SshError::HostCertificate { .. } => Some(format!(
+        SshError::HostCertificate { host, .. } => Some(format!(
             "the host needs a new certificate (and this machine the right time); to trust the key alone: \
              handover trust {}",
-            report.host
+            host
         )),
         SshError::NotStrict { .. } => Some(
             "update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned(),

@@ -4,6 +4,7 @@
 //! when the server has closed it too (or after a grace period), so that the count here never runs ahead of the
 //! server's.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,24 @@ const LONELY_RETRIES: u32 = 6;
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     limit: Mutex<usize>,
+    /// How many wait for a channel that somebody has.
+    waiting: AtomicUsize,
+}
+
+/// Somebody who waits for a channel.
+struct Waiting<'a>(&'a Slots);
+
+impl<'a> Waiting<'a> {
+    fn new(slots: &'a Slots) -> Self {
+        slots.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(slots)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Slots {
@@ -35,7 +54,13 @@ impl Slots {
         Self {
             free: Arc::new(Semaphore::new(limit)),
             limit: Mutex::new(limit),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether somebody waits: whoever has a channel that can be done without gives it back.
+    pub(super) fn are_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// How many the server is known, or supposed, to allow.
@@ -74,6 +99,8 @@ async fn open_in_turn(connection: &Connection) -> Result<(Channel<Msg>, Slot), S
         let slot = match slots.free.clone().try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => {
+                // Before the question: a session that opens meanwhile sees this, or is asked.
+                let _waiting = Waiting::new(slots);
                 connection.ask_idle_to_yield();
                 slots
                     .free
@@ -108,7 +135,9 @@ async fn open_in_turn(connection: &Connection) -> Result<(Channel<Msg>, Slot), S
 }
 
 /// Opens a session channel only if there is one to spare: nobody is asked to give one back, and a refusal is no error.
-async fn open_spare(connection: &Connection) -> Result<Option<(Channel<Msg>, Slot)>, SshError> {
+pub(super) async fn open_spare(
+    connection: &Connection,
+) -> Result<Option<(Channel<Msg>, Slot)>, SshError> {
     if connection.inner().slots.limit() < SPARE_FROM {
         return Ok(None);
     }

@@ -159,6 +159,10 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::downgrade(&shared));
+        if self.inner.slots.are_waited_for() {
+            // They asked before there was anything to give back.
+            self.ask_idle_to_yield();
+        }
         Ok(SftpFiles::new(shared))
     }
 

@@ -4,7 +4,12 @@
 //! [`Connection::open`] takes a [`Target`] (a host whose address, port and user are settled) and [`ConnectOptions`].
 //! It resolves the name, tries the addresses a quarter of a second apart, exchanges keys, checks the host key,
 //! authenticates, and returns a handle that is cheap to clone. Each of these waits has its own deadline, and the
-//! error names it.
+//! error names it. `ConnectTimeout`, `ConnectionAttempts`, `ServerAliveInterval` and `ServerAliveCountMax` of the target
+//! take the place of the options'.
+//!
+//! A server that has as many logins under way as it allows (`MaxStartups`) hangs up before it shows its key; it is
+//! dialled again with growing jittered delays, some twenty seconds at most. Nothing is repeated once a key was shown:
+//! neither a refused host key nor a rejected login is ever tried again.
 //!
 //! # Host keys
 //! [`KnownHosts`] reads the files as ssh(1) does: plain, hashed and pattern names, `[host]:port`, comma lists, negation,
@@ -42,10 +47,53 @@
 //! says just that: [`SshError::KeyEncrypted`] (nobody could open a key that would do), [`SshError::UserCertificate`]
 //! (expired or not yet valid), [`SshError::KeyFile`] (the only key that was named cannot be used).
 //!
+//! # Jump hosts
+//! [`Target::jumps`] are connected to one through the other. Every hop is a connection of its own: its host key is
+//! checked and its login done by its own settings, and it sees only the encrypted bytes of the next. An error has the
+//! name of the hop at which it happened; a hop that dies shows as [`LostCause::Jump`] to everybody behind it. All hops
+//! end with the last clone of the connection.
+//!
+//! # One connection for all callers
+//! [`Pool::connect`] hands out the connection to a target that is there, or makes it, once, however many ask. A failed
+//! attempt is told to all who waited for it ([`SshError::Shared`]) and is not remembered. A connection that has ended is
+//! replaced by the next call, and one that nobody holds is closed after [`ConnectOptions::idle`].
+//!
+//! Servers limit the commands and SFTP sessions of one connection (`MaxSessions`). They are taken in turn: an idle SFTP
+//! session gives its channel back when somebody waits, and the number that a server turns out to allow is remembered.
+//!
+//! # Links that die
+//! Every waiting caller gets [`SshError::Lost`] at once when the link ends. One that is silent is noticed by the
+//! keepalive, also while a write waits for the socket, and soon after the machine has slept. A transfer in which nothing
+//! moves fails with [`SshError::TimedOut`], which names it. Keys are exchanged anew as both sides' limits ask
+//! ([`ConnectOptions::rekey`]). Nothing here dials again by itself: only the caller knows whether its work can be
+//! repeated.
+//!
+//! # Forwards
+//! [`Connection::forward_local`] makes a port of 127.0.0.1 lead to a port or a Unix socket behind the host, and to no
+//! other address of this machine; [`LocalPort`] keeps such a port while connections come and go. The library has one
+//! flow control for all channels: a program that does not read what is forwarded to it holds up the whole connection in
+//! the end, so forwards are better off with one of their own.
+//!
+//! # What each error means
+//! | error | meaning | dial again? |
+//! |---|---|---|
+//! | [`Resolve`](SshError::Resolve) | the name has no address | when the network has changed |
+//! | [`Refused`](SshError::Refused), [`Unreachable`](SshError::Unreachable), [`TimedOut`](SshError::TimedOut) | nothing listens; no way there; no answer in time | later |
+//! | [`Handshake`](SshError::Handshake) | it answers, and no session came about | later, unless the protocol failed |
+//! | [`JumpRefused`](SshError::JumpRefused) | a jump host may not, or could not, pass the connection on | only if it could not |
+//! | the host key errors | see above | never |
+//! | [`AuthFailed`](SshError::AuthFailed) and the key errors | see above | never |
+//! | [`Lost`](SshError::Lost) | the link ended; see below | yes |
+//! | [`ChannelRefused`](SshError::ChannelRefused), [`ExecRefused`](SshError::ExecRefused), [`SftpUnavailable`](SshError::SftpUnavailable) | the server does not do that; the connection lives on | no |
+//! | the file errors | one request failed; the connection lives on | no |
+//!
+//! [`SshError::is_retryable_dial`] and [`SshError::is_connection_loss`] say the same to a program.
+//!
 //! # Commands and files
 //! [`Connection::exec`] runs one command with bounded output and a deadline. Files move over SFTP
 //! ([`Connection::sftp`]) or, where that is missing or sees another file system, over commands
-//! ([`Connection::exec_files`]); both are [`Files`].
+//! ([`Connection::exec_files`]); both are [`Files`]. Transfers are pipelined; a large upload over a long link takes a
+//! second channel when there is one to spare. One that was cut is done again whole: no prefix is ever trusted.
 //!
 //! # What is unknown after a lost connection
 //! [`SshError::Lost`] says that the link died, to every waiting caller at once. Whether the last command ran, and how

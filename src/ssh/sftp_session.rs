@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use russh::ChannelMsg;
-use russh::ChannelStream;
 use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelStream};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{Packet, StatusCode};
@@ -178,7 +177,21 @@ impl Live {
 }
 
 async fn start(connection: &Connection) -> Result<Live, SshError> {
-    let (mut channel, slot) = channel::open(connection).await?;
+    start_on(connection, channel::open(connection).await?).await
+}
+
+/// A session beside the one that there is, if the connection has a channel to spare.
+pub(super) async fn start_spare(connection: &Connection) -> Result<Option<Live>, SshError> {
+    match channel::open_spare(connection).await? {
+        Some(opened) => start_on(connection, opened).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn start_on(
+    connection: &Connection,
+    (mut channel, slot): (Channel<Msg>, Slot),
+) -> Result<Live, SshError> {
     let unavailable = || SshError::SftpUnavailable {
         host: connection.host().clone(),
     };

@@ -1,9 +1,11 @@
 //! Moving bytes over SFTP with many requests in flight.
 //!
 //! Main functions: [`upload`] and [`download`]. Invariant: at most [`IN_FLIGHT`] requests of [`BLOCK`] bytes are on
-//! their way, and no reply is taken that is longer than what was asked for.
+//! their way in a channel, and no reply is taken that is longer than what was asked for.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -11,16 +13,23 @@ use futures::stream::{FuturesOrdered, FuturesUnordered};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::connection::Connection;
 use super::error::SshError;
 use super::files::{Progress, create_local, part_of};
 use super::sftp::Remote;
-use super::sftp_session::rename;
+use super::sftp_session::{Live, rename, start_spare};
 
 /// What every server takes in one request (draft-ietf-secsh-filexfer-02 section 3).
 const BLOCK: usize = 32 * 1024;
 /// 4 MiB under way keep a link of 50 ms and 600 Mbit/s full.
 const IN_FLIGHT: usize = 128;
+/// The time of a round trip from which an upload is worth a second channel.
+const FAR: Duration = Duration::from_millis(8);
+/// The size from which it is: what is in flight on a long link, some times over.
+const LARGE: u64 = 16 << 20;
 /// How much of a local file is read at once.
 const CHUNK: usize = 1 << 20;
 
@@ -88,9 +97,13 @@ pub(super) async fn upload(
         source,
     };
     let mut file = tokio::fs::File::open(local).await.map_err(broken)?;
+    let size = file.metadata().await.map_err(broken)?.len();
     let part = part_of(remote.path);
+    let asked = Instant::now();
     let handle = remote.open_part(&part).await?;
-    let sent = match send(remote, &handle, local, &mut file, progress).await {
+    let far = asked.elapsed() >= FAR && size >= LARGE;
+    let second = far.then(|| open_second(remote.shared.connection().clone(), part.clone()));
+    let sent = match send(remote, &handle, local, &mut file, second, progress).await {
         Ok(sent) => sent,
         Err(unsent) => {
             let (handle, error) = unsent.with(handle);
@@ -126,16 +139,55 @@ impl Unsent {
     }
 }
 
+/// A second session that writes to the same file: a server's window for one channel (2 MiB for OpenSSH) is soon full
+/// on a long link.
+struct Second {
+    live: Live,
+    handle: String,
+}
+
+/// Opens the second way into a file, if the server has a channel to spare. It is a task of its own, so that a channel
+/// which comes too late is closed.
+fn open_second(connection: Connection, part: String) -> JoinHandle<Option<Second>> {
+    tokio::spawn(async move {
+        let live = match start_spare(&connection).await {
+            Ok(live) => live?,
+            Err(error) => {
+                tracing::debug!(%error, "no second channel for an upload");
+                return None;
+            }
+        };
+        let after = connection.deadlines().progress;
+        let open = live
+            .raw
+            .open(&part, OpenFlags::WRITE, FileAttributes::empty());
+        let opened = connection
+            .within("opening a file", after, async { Ok(open.await) })
+            .await;
+        match opened {
+            Ok(Ok(opened)) => Some(Second {
+                handle: opened.handle,
+                live,
+            }),
+            _ => None,
+        }
+    })
+}
+
 /// Sends the content and closes the file: the close follows the last writes without waiting for their answers.
 async fn send(
     remote: &Remote<'_>,
     handle: &str,
     local: &Path,
     file: &mut tokio::fs::File,
+    second: Option<JoinHandle<Option<Second>>>,
     progress: Progress<'_>,
 ) -> Result<u64, Unsent> {
     let raw = &remote.live.raw;
     let mut chunk = vec![0; CHUNK];
+    let slots = &remote.shared.connection().inner().slots;
+    let mut other: Option<Arc<Second>> = None;
+    let (mut waiting, mut lanes) = (second, [0usize; 2]);
     let mut writes = FuturesUnordered::new();
     let (mut offset, mut done) = (0u64, 0u64);
     loop {
@@ -146,14 +198,41 @@ async fn send(
             })
         })?;
         for block in chunk.get(..got).unwrap_or_default().chunks(BLOCK) {
-            while writes.len() >= IN_FLIGHT {
-                step(remote, &mut writes, &mut done, progress)
-                    .await
-                    .map_err(Unsent::Open)?;
+            let lane = loop {
+                if slots.are_waited_for() {
+                    // It ends with the last answer that is on its way.
+                    other = None;
+                    waiting = None;
+                }
+                let [first, second] = lanes;
+                match &other {
+                    Some(other) if second < first.min(IN_FLIGHT) => break Some(Arc::clone(other)),
+                    _ if first < IN_FLIGHT => break None,
+                    _ => {}
+                }
+                tokio::select! {
+                    biased;
+                    opened = opened(&mut waiting) => {
+                        waiting = None;
+                        other = opened.map(Arc::new);
+                    }
+                    stepped = step(remote, &mut writes, &mut done, progress) => {
+                        stepped.map(|lane| count(&mut lanes, lane)).map_err(Unsent::Open)?;
+                    }
+                }
+            };
+            let (data, size, at) = (block.to_vec(), block.len() as u64, offset);
+            let place = usize::from(lane.is_some());
+            writes.push(async move {
+                let written = match &lane {
+                    Some(second) => second.live.raw.write(&*second.handle, at, data).await,
+                    None => raw.write(handle, at, data).await,
+                };
+                written.map(|_| (place, size))
+            });
+            if let Some(flying) = lanes.get_mut(place) {
+                *flying += 1;
             }
-            let (data, size) = (block.to_vec(), block.len() as u64);
-            let at = offset;
-            writes.push(async move { raw.write(handle, at, data).await.map(|_| size) });
             offset += size;
         }
         if got == 0 {
@@ -166,30 +245,46 @@ async fn send(
         }
         Ok(())
     };
-    // Polled in this order, so the close follows the writes on the wire.
+    // Polled in this order, so that the close follows the writes on the wire. The second session closes its file by
+    // its own end, after its last answer.
     let (written, closed) =
         futures::join!(rest, remote.request("closing a file", raw.close(handle)));
     written.and(closed.map(drop)).map_err(Unsent::Closed)?;
     Ok(done)
 }
 
+/// Waits for the second session, for ever when there is none to come.
+async fn opened(waiting: &mut Option<JoinHandle<Option<Second>>>) -> Option<Second> {
+    match waiting {
+        Some(task) => task.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+fn count(lanes: &mut [usize; 2], lane: Option<usize>) {
+    if let Some(flying) = lane.and_then(|lane| lanes.get_mut(lane)) {
+        *flying = flying.saturating_sub(1);
+    }
+}
+
+/// Waits for one answer; the lane that has room again.
 async fn step<F>(
     remote: &Remote<'_>,
     writes: &mut FuturesUnordered<F>,
     done: &mut u64,
     progress: Progress<'_>,
-) -> Result<(), SshError>
+) -> Result<Option<usize>, SshError>
 where
-    F: Future<Output = Result<u64, SftpError>>,
+    F: Future<Output = Result<(usize, u64), SftpError>>,
 {
-    if let Some(size) = remote
+    let answered = remote
         .request("an upload", async { writes.next().await.transpose() })
-        .await?
-    {
+        .await?;
+    Ok(answered.map(|(lane, size)| {
         *done += size;
         progress(*done);
-    }
-    Ok(())
+        lane
+    }))
 }
 
 /// Fetches a remote file into a new local one.

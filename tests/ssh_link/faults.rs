@@ -212,7 +212,7 @@ async fn a_machine_that_wakes_connects_again_once() {
     fs::write(at(".ssh/known_hosts"), known(&sshd, port)).unwrap();
     // So many may stay unanswered that the keepalive alone would take an hour.
     fs::write(
-        at(".ssh/config"),
+        at("ssh_config"),
         "Host *\nServerAliveInterval 1\nServerAliveCountMax 3600\n",
     )
     .unwrap();
@@ -229,6 +229,7 @@ async fn a_machine_that_wakes_connects_again_once() {
         .env("HOME", home.path())
         .env("HANDOVER_CONFIG_DIR", at("config"))
         .env("HANDOVER_STATE_DIR", at("state"))
+        .env("HANDOVER_SSH_CONFIG", at("ssh_config"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(at("stderr")).unwrap())

@@ -174,6 +174,7 @@ async fn the_program_forwards_until_it_is_interrupted_and_connects_again() {
             .env("HOME", home.path())
             .env("HANDOVER_CONFIG_DIR", at("config"))
             .env("HANDOVER_STATE_DIR", at("state"))
+            .env("HANDOVER_SSH_CONFIG", "none")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(at("stderr")).unwrap());

@@ -55,9 +55,15 @@ impl Client {
             .current_dir(directory)
             .env("HANDOVER_CONFIG_DIR", self.home.join("handover-config"))
             .env("HANDOVER_STATE_DIR", self.home.join("handover-state"))
-            .env("HANDOVER_SSH_CONFIG", "none")
+            .env("HANDOVER_SSH_CONFIG", self.ssh_config())
             .env("HANDOVER_OPENCODE", &self.opencode);
         finish(command, None, &self.home)
+    }
+
+    /// The one that a test has put beside the hosts file, else none.
+    fn ssh_config(&self) -> PathBuf {
+        let file = self.home.join("handover-config/ssh_config");
+        if file.exists() { file } else { "none".into() }
     }
 
     /// Trusts the key that the host shows now.

@@ -83,6 +83,12 @@ impl Seat {
             .write_hosts(&format!("{place}\nidentity_file = {identity:?}\n{more}\n"))
     }
 
+    /// Gives the client an ssh_config, which it has not otherwise.
+    pub(crate) fn write_ssh_config(&self, config: &str) -> Result<()> {
+        let file = self.home().join("handover-config/ssh_config");
+        std::fs::write(file, config).context("write ssh_config")
+    }
+
     /// The local home directory.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
@@ -91,6 +97,16 @@ impl Seat {
     /// The local directory of the session.
     pub(crate) fn project(&self) -> PathBuf {
         self.home.path().join("project")
+    }
+
+    /// The port of this machine that leads to the container's listener.
+    pub(crate) fn port(&self) -> u64 {
+        self.port
+    }
+
+    /// The key that every user of the containers lets in.
+    pub(crate) fn identity(&self) -> &Path {
+        &self.identity
     }
 
     /// The name under which known_hosts files know the container.
