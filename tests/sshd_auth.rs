@@ -1046,3 +1046,114 @@ async fn a_server_that_falls_silent_during_the_login_is_a_timeout() {
         "{error:?}"
     );
 }
+
+/// Runs `handover trust box` at a terminal of the server's (`ssh -tt`), and answers `answer`.
+fn trust_at_a_terminal(sshd: &Sshd, answer: &str) -> String {
+    use std::io::Write as _;
+    let script = sshd.path("trust.sh");
+    let home = sshd.path("here");
+    fs::create_dir_all(home.join("config")).unwrap();
+    let hosts = format!(
+        "[hosts.box]\nhost = \"{}@127.0.0.1\"\nport = {}\n",
+        user(),
+        sshd.port()
+    );
+    fs::write(home.join("config/hosts.toml"), hosts).unwrap();
+    let commands = format!(
+        "cd '{home}'; HOME='{home}' HANDOVER_CONFIG_DIR='{home}/config' HANDOVER_STATE_DIR='{home}/state' \
+         HANDOVER_SSH_CONFIG=none '{program}' trust box; echo \"exit $?\"\n",
+        home = home.display(),
+        program = env!("CARGO_BIN_EXE_handover"),
+    );
+    fs::write(&script, commands).unwrap();
+    let mut child = Command::new("ssh")
+        .args([
+            "-tt",
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+        ])
+        .args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "IdentityAgent=none",
+        ])
+        .arg("-i")
+        .arg(sshd.path("id_ed25519"))
+        .args(["-p", &sshd.port().to_string(), "127.0.0.1"])
+        .arg(format!("sh {}", script.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{answer}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+#[ignore = "needs sshd"]
+fn a_person_at_a_terminal_replaces_a_changed_key_and_nothing_else() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    keygen(&sshd.path("host_other"), "ed25519", "");
+    let bracket = format!("[127.0.0.1]:{}", sshd.port());
+    let (old, new) = (
+        sshd.known_hosts_line(&bracket, "other"),
+        sshd.known_hosts_line(&bracket, "ed25519"),
+    );
+    let others = format!("# mine\r\nother.example {}", old.split_once(' ').unwrap().1);
+    let known = sshd.path("here/.ssh/known_hosts");
+    fs::create_dir_all(known.parent().unwrap()).unwrap();
+    fs::write(&known, format!("{others}{old}last line")).unwrap();
+
+    let refused = trust_at_a_terminal(&sshd, "no");
+    for words in [
+        "HAS CHANGED",
+        "known_hosts:3",
+        "nothing was written",
+        "exit 5",
+    ] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    for key in ["host_other.pub", "host_ed25519.pub"] {
+        assert!(refused.contains(&fingerprint(&sshd.path(key))), "{refused}");
+    }
+    assert_eq!(
+        fs::read_to_string(&known).unwrap(),
+        format!("{others}{old}last line")
+    );
+
+    let replaced = trust_at_a_terminal(&sshd, "yes");
+    assert!(
+        replaced.contains("in the place of what was on record"),
+        "{replaced}"
+    );
+    assert!(replaced.contains("exit 0"), "{replaced}");
+    assert_eq!(
+        fs::read_to_string(&known).unwrap(),
+        format!("{others}{new}last line")
+    );
+    assert_eq!(
+        fs::read_to_string(sshd.path("here/config/known_hosts")).unwrap(),
+        new
+    );
+
+    // A revoked key stays refused, whatever the person says.
+    fs::write(&known, format!("@revoked {new}{old}")).unwrap();
+    let revoked = trust_at_a_terminal(&sshd, "yes");
+    assert!(
+        revoked.contains("revoked") && revoked.contains("exit 5"),
+        "{revoked}"
+    );
+    assert_eq!(
+        fs::read_to_string(&known).unwrap(),
+        format!("@revoked {new}{old}")
+    );
+}

@@ -3,6 +3,7 @@
 //! The main type is [`JobSpec`]. The invariant: one value a file, so that no value is ever part of a script.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +39,14 @@ pub mod names {
     pub const EVENTS: &str = "events.ndjson";
     /// The agent's error output, and the runner's own words.
     pub const STDERR: &str = "stderr.log";
-    /// Follow-up messages: a client puts `NAME.part` here and renames it to `NAME.txt`; when the rename fails, the
-    /// message was refused.
+    /// Follow-up messages: what is renamed into it as `NAME.txt` is taken; when the rename fails, the message was
+    /// refused.
     pub const INBOX: &str = "inbox";
+    /// A follow-up message until the job's script moves it into the inbox; its name in there is `NAME.txt`.
+    #[must_use]
+    pub fn message(name: &str) -> String {
+        format!("say-{name}.txt")
+    }
     /// Asks for the end: lines `reason=` and `grace=`, by a client or by the runner's own time limit.
     pub const KILL: &str = "kill";
     /// The result.
@@ -144,6 +150,17 @@ pub struct JobSpec<'a> {
     pub newest_ms: u64,
     /// The message for the agent; may have any number of lines.
     pub prompt: &'a str,
+    /// What the host keeps by itself.
+    pub limits: JobLimits,
+}
+
+/// What the host keeps of a job by itself, whoever watches or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobLimits {
+    /// How long the job may take, from its start on; then its agent is ended, in whole seconds.
+    pub max_time: Option<Duration>,
+    /// How many live jobs there may be on the host; above it the launch is refused.
+    pub max_jobs: Option<u32>,
 }
 
 /// One file to be written, mode 0600.
@@ -197,6 +214,14 @@ impl JobSpec<'_> {
             name: names::JOB,
             reason: "it cannot be written",
         })?;
+        // A part of a second counts as one: nothing is ended before its time.
+        let max_time = self.limits.max_time.map_or_else(String::new, |time| {
+            (time.as_secs() + u64::from(time.subsec_nanos() > 0)).to_string()
+        });
+        let max_jobs = self
+            .limits
+            .max_jobs
+            .map_or_else(String::new, |count| count.to_string());
         let file = |name, content: &str| JobFile {
             name,
             content: content.as_bytes().to_vec(),
@@ -219,6 +244,8 @@ impl JobSpec<'_> {
             file("params/auto", if self.auto_approve { "1" } else { "" }),
             file("params/newest_ms", &self.newest_ms.to_string()),
             file("params/size", &session_size.to_string()),
+            file("params/max_time", &max_time),
+            file("params/max_jobs", &max_jobs),
         ])
     }
 }
@@ -330,6 +357,7 @@ mod tests {
             created_ms: 1,
             newest_ms: 2,
             prompt: "go on\n",
+            limits: JobLimits::default(),
         };
         let files = spec.files(9).unwrap();
         let job = files.iter().find(|file| file.name == names::JOB).unwrap();

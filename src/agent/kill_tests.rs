@@ -279,3 +279,54 @@ fn an_agent_that_ends_by_itself_is_not_called_killed() {
         (ExitReason::Completed, true)
     );
 }
+
+#[test]
+fn above_the_limit_of_the_host_a_job_is_refused_with_the_count() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
+        // Another job of the host, prepared as the first one was.
+        let jobs = job.file("..").canonicalize().unwrap();
+        let beside = |id: &str| {
+            let path = jobs.join(id);
+            fs::create_dir(&path).unwrap();
+            let copied = Command::new("cp")
+                .arg("-r")
+                .arg(job.file("params"))
+                .args([job.file("prompt.txt"), job.file("run.sh")])
+                .arg(&path)
+                .status();
+            assert!(copied.unwrap().success());
+            let other = Job {
+                host: &host,
+                path: path.to_str().unwrap().parse().unwrap(),
+            };
+            other.put("session.json", super::stub::SESSION.as_bytes());
+            other.put("params/max_jobs", b"1");
+            other
+        };
+        let second = beside("j000000000-abcdeg");
+        let nonce = Nonce::generate();
+        let full = LaunchAnswer::Full { count: 1 };
+        assert_eq!(second.launch(&nonce), full, "{shell}");
+        assert_eq!(second.launch(&nonce), full, "{shell}: the lost answer");
+        assert!(!second.file("started").exists());
+        // Neither a job that has ended nor one whose runner is gone counts.
+        kill(&job, 1);
+        job.wait_exit();
+        fs::create_dir_all(jobs.join("j000000000-abcdeh/claim")).unwrap();
+        let dead = fs::read_to_string(job.file("started")).unwrap();
+        let dead: String = dead
+            .lines()
+            .map(|line| match line.split_once('=').unwrap().0 {
+                "start" => "start=1\n".to_owned(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        fs::write(jobs.join("j000000000-abcdeh/started"), dead).unwrap();
+        fs::remove_file(host.stub("hold")).unwrap();
+        let third = beside("j000000000-abcdei");
+        launch(&third);
+        third.wait_exit();
+    }
+}

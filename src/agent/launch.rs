@@ -19,6 +19,11 @@ pub enum LaunchAnswer {
     Taken,
     /// The job was settled as never launched; it never will be.
     Tombstone,
+    /// The host has as many live jobs as it may have; this one is closed.
+    Full {
+        /// How many others there are.
+        count: u64,
+    },
     /// The claim is held and the runner has not said that it started.
     Unknown,
     /// The job's directory is not there.
@@ -46,6 +51,9 @@ impl LaunchAnswer {
             "unwritable" => Ok(Self::Unwritable),
             "taken" => Ok(Self::Taken),
             "tombstone" => Ok(Self::Tombstone),
+            "full" => Ok(Self::Full {
+                count: answer.number("count").unwrap_or_default(),
+            }),
             "unknown" => Ok(Self::Unknown),
             _ => Err(AgentError::AnswerField {
                 field: "launch".to_owned(),

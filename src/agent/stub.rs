@@ -209,6 +209,7 @@ impl Host {
             created_ms: 1,
             newest_ms,
             prompt: "go on\n\"$(touch x)\"\n",
+            limits: Default::default(),
         };
         let job = Job { host: self, path };
         for file in spec.files(SESSION.len() as u64).unwrap() {

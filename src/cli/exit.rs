@@ -167,6 +167,17 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                  ('handover send {host}') or start a new one ('handover run {host}')"
             )),
         },
+        HandoffError::Settings { .. } => entry(
+            "configuration",
+            CONFIGURATION,
+            Some("on_finish = [\"program\", \"argument\"] is all that it can hold"),
+        ),
+        HandoffError::NoLog { .. } => entry(
+            "no_log",
+            CONFLICT,
+            Some("'handover status' shows what is known of the job"),
+        ),
+        HandoffError::NotWatched { .. } => entry("unreachable", UNREACHABLE, None),
         HandoffError::NotOwnJob { .. } => entry(
             "not_own_job",
             CONFLICT,
@@ -353,12 +364,11 @@ fn ssh(error: &SshError) -> Described {
                 "compare the fingerprint with the host's own, then: handover trust {host}"
             )),
         ),
-        SshError::HostKeyChanged { file, line, .. } => entry(
+        SshError::HostKeyChanged { host, .. } => entry(
             "host_key_changed",
             HOST_KEY,
             Some(format!(
-                "somebody may be in between; only if the host was set up anew, remove line {line} of {}",
-                file.display()
+                "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {host}"
             )),
         ),
         SshError::HostKeyRevoked { .. } => entry(

@@ -191,6 +191,19 @@ fn what_is_set(host: &Host) -> String {
                 .map(|path| path.display().to_string()),
         ),
         ("auto_approve", host.auto_approve.then(|| "true".to_owned())),
+        (
+            "max_jobs",
+            (host.max_jobs != Host::MAX_JOBS).then(|| host.max_jobs.to_string()),
+        ),
+        (
+            "inactivity",
+            host.inactivity
+                .map(|time| humantime::format_duration(time).to_string()),
+        ),
+        (
+            "kill_on_stall",
+            host.kill_on_stall.then(|| "true".to_owned()),
+        ),
     ];
     let set: Vec<String> = values
         .into_iter()

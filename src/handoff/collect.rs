@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::follow::Follow;
+use super::failpoint::{FailPoint, reach};
+use super::follow::{Follow, reason_words};
 use super::link::Link;
 use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
@@ -11,7 +12,7 @@ use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual,
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
-use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
+use crate::job::{Evidence, JobRecord, State, end_evidence, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
@@ -120,11 +121,7 @@ pub(crate) async fn settle_if_ended(
             return Ok(());
         }
     };
-    let state = holder
-        .state
-        .judge(holder.mode, evidence(status.as_ref(), false));
-    if state != holder.state {
-        holder.enter(state);
+    if holder.note(evidence(status.as_ref(), false)) {
         client.store().update(&holder).await?;
     }
     Ok(())
@@ -213,7 +210,7 @@ impl Collection<'_> {
         let Some(place) = located else {
             return Ok(self.detached());
         };
-        if self.record.collected_ms.is_some() {
+        if self.record.is_brought_home() {
             let mut follow = self.follow(&place, homecoming);
             follow.clean_up(link).await;
             return Ok(follow.outcome(Ending::Completed, None));
@@ -288,7 +285,7 @@ impl Collection<'_> {
                     let Some(exit) = status.and_then(|status| status.exit) else {
                         continue;
                     };
-                    self.note(evidence).await?;
+                    self.note_end(&exit).await?;
                     return Ok(Settled::Ended(exit));
                 }
                 _ => {
@@ -305,6 +302,7 @@ impl Collection<'_> {
             ending: Ending::Detached,
             job: self.record.id.clone(),
             host: self.record.host.clone(),
+            kind: self.record.kind,
             session: self.record.session.clone(),
             mode: self.record.mode,
             trip: None,
@@ -338,11 +336,22 @@ impl Collection<'_> {
 
     /// Notes what follows from the evidence.
     pub(super) async fn note(&mut self, evidence: Evidence) -> Result<(), HandoffError> {
-        let state = self.record.state.judge(self.record.mode, evidence);
-        if state == self.record.state {
-            return Ok(());
+        if self.record.note(evidence) {
+            self.client.store().update(self.record).await?;
         }
-        self.enter(state).await
+        Ok(())
+    }
+
+    /// Notes an end, and why it was none that was wished for.
+    pub(super) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
+        let changed = self.record.note(end_evidence(exit));
+        if changed && exit.reason != ExitReason::Completed {
+            self.record.error = Some(reason_words(exit));
+        }
+        if changed {
+            self.client.store().update(self.record).await?;
+        }
+        Ok(())
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
@@ -357,9 +366,11 @@ impl Collection<'_> {
         if claim != Claim::Tombstone {
             return Ok(false);
         }
+        reach(FailPoint::Settled);
         if self.record.state.is_live() {
             self.enter(State::Killed).await?;
         }
+        reach(FailPoint::CloseNoted);
         // A directory that was made just now stays, with its tombstone: a slow sender must still find it.
         if !place.made_now {
             let live = link.live().await?;
@@ -369,6 +380,7 @@ impl Collection<'_> {
                     .await;
             }
         }
+        reach(FailPoint::CloseCleaned);
         local_files::remove_all(self.client.places(), &self.record.id)?;
         self.record.cleaned_ms = Some(now_ms());
         self.client.store().update(self.record).await?;
@@ -380,7 +392,8 @@ impl Collection<'_> {
         reason: &'static str,
         evidence: Evidence,
     ) -> Result<HandoffError, HandoffError> {
-        let state = self.record.state.judge(self.record.mode, evidence);
+        self.record.note(evidence);
+        let state = self.record.state;
         let (job, host) = (self.record.id.clone(), self.record.host.clone());
         let error = HandoffError::Vanished {
             job,
@@ -389,7 +402,7 @@ impl Collection<'_> {
             reason,
         };
         self.record.error = Some(error.to_string());
-        self.enter(state).await?;
+        self.client.store().update(self.record).await?;
         Ok(error)
     }
 

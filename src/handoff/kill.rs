@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::collect::{Collection, Place};
+use super::failpoint::{FailPoint, reach};
+use super::follow::reason_words;
 use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
 use super::{Client, Failure, HandoffError, remote};
-use crate::agent::{Claim, Exit, KillAnswer, KillReason};
+use crate::agent::{Claim, Exit, ExitReason, KillAnswer, KillReason};
 use crate::hosts::HostName;
-use crate::job::{Evidence, JobId, JobRecord, State, evidence};
+use crate::job::{Evidence, JobId, JobRecord, State, end_evidence, evidence};
 use crate::session::SessionId;
 
 /// The grace period where none is named.
@@ -136,6 +138,7 @@ impl KillBuilder {
             .await;
         link.close();
         let (ending, exit) = ended?;
+        reach(FailPoint::KillEnded);
         if lock.is_none() {
             // Whoever follows the job sees its end, and notes it.
             let since = Instant::now();
@@ -146,14 +149,12 @@ impl KillBuilder {
             record = self.client.store().find(record.id.as_str()).await?;
         }
         if let Some(exit) = &exit {
-            let seen = record
-                .state
-                .judge(record.mode, crate::job::end_evidence(exit));
-            if lock.is_some() && seen != record.state {
-                record.enter(seen);
+            if record.note(end_evidence(exit)) && lock.is_some() {
+                if exit.reason != ExitReason::Completed {
+                    record.error = Some(reason_words(exit));
+                }
                 self.client.store().update(&record).await?;
             }
-            record.state = seen;
         } else if ending == KillEnding::Closed {
             record.state = State::Killed;
         }
@@ -188,6 +189,7 @@ impl KillBuilder {
                 }
                 KillAnswer::Asked => {
                     asked = true;
+                    reach(FailPoint::KillAsked);
                     if self.wait(collection, link, &place, deadline).await? {
                         continue;
                     }

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::bring_back::{blocking, export, open};
 use super::clock::Skew;
+use super::failpoint::{FailPoint, reach};
 use super::link::{Link, Live};
 use super::request::HandoffBuilder;
 use super::running::Reporter;
 use super::send::Sending;
 use super::{HandoffError, local_files, remote};
 use crate::agent::{
-    JobSpec, LocalIdentity, Place, Probe, ProbeFor, ProbeRequest, WorkDirectory, continuation,
-    moved_output, names,
+    JobLimits, JobSpec, LocalIdentity, Place, Probe, ProbeFor, ProbeRequest, WorkDirectory,
+    continuation, moved_output, names,
 };
 use crate::events::{Event, Step};
 use crate::hosts::HostPath;
@@ -61,6 +62,7 @@ impl Sending {
             .await?;
         let document = workspace.join(local_files::SENT);
         let (sent, prompt) = self.patch(&probe, &exported, &document, inspection).await?;
+        reach(FailPoint::Patched);
         local_files::remember_sent(&workspace, &sent.message_ids)?;
         let directory = self.job_directory(&probe)?;
         self.record.remote = Some(RemotePlaces {
@@ -74,8 +76,10 @@ impl Sending {
             sha256: sent.sha256.clone(),
         });
         client.store().update(&self.record).await?;
+        reach(FailPoint::Placed);
         self.upload(&directory, Some((&sent, &document)), &prompt)
             .await?;
+        reach(FailPoint::Uploaded);
         Ok(directory)
     }
 
@@ -255,6 +259,10 @@ impl Sending {
                 .and_then(|ms| u64::try_from(ms).ok())
                 .unwrap_or(0),
             prompt,
+            limits: JobLimits {
+                max_time: self.request.max_time,
+                max_jobs: Some(self.request.host.max_jobs),
+            },
         };
         let small = spec.files(total)?;
         loop {
@@ -320,6 +328,7 @@ async fn export_and_inspect(
 ) -> Result<Inspection, HandoffError> {
     let agent = request.client.local_agent()?;
     export(&agent, session, to).await?;
+    reach(FailPoint::Exported);
     let to = to.to_owned();
     let inspection = blocking(move || Ok(inspect(open(&to)?, &Limits::default())?)).await?;
     if inspection.session != *session {
@@ -357,6 +366,7 @@ pub(super) async fn probe(
                 if let Some(Ok(directory)) = &probe.directory {
                     *made = Some(directory.path.clone());
                 }
+                reach(FailPoint::Probed);
                 return Ok((probe, skew));
             }
             Err(error) => link.recover(error).await?,

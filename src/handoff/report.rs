@@ -177,7 +177,7 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
             report.host
         )),
         SshError::HostKeyChanged { .. } => Some(format!(
-            "somebody may be in between; only if the host was set up anew: handover trust {}",
+            "somebody may be in between; only if the host was set up anew, at a terminal: handover trust {}",
             report.host
         )),
         SshError::HostCertificate { .. } => Some(format!(

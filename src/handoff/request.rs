@@ -23,6 +23,7 @@ pub struct HandoffBuilder {
     pub(crate) model: Option<ModelId>,
     pub(crate) call: Call,
     pub(crate) homecoming: Homecoming,
+    pub(crate) max_time: Option<Duration>,
     pub(crate) spawn: Option<Spawn>,
     pub(crate) parent: Option<SessionId>,
     pub(crate) watchdogs: Watchdogs,
@@ -56,6 +57,8 @@ pub(crate) struct Call {
 pub(crate) struct Homecoming {
     pub(crate) forget: bool,
     pub(crate) merge: bool,
+    /// The session of a spawned job is imported here.
+    pub(crate) import: bool,
 }
 
 impl HandoffBuilder {
@@ -72,10 +75,18 @@ impl HandoffBuilder {
             model: None,
             call: Call::default(),
             homecoming: Homecoming::default(),
+            max_time: None,
             spawn: None,
             parent: None,
             watchdogs: Watchdogs::default(),
         }
+    }
+
+    /// How long the job may take on the host, from its start on; its agent is ended then, whoever watches, and what it
+    /// had done can be collected. Without it there is no limit.
+    pub fn max_time(mut self, limit: Duration) -> Self {
+        self.max_time = Some(limit);
+        self
     }
 
     /// The session to hand over; without it the newest one of the current directory.
@@ -206,6 +217,13 @@ impl CollectBuilder {
     /// Brings the session back even when it got new messages here meanwhile: both sides' messages stay.
     pub fn merge(mut self, merge: bool) -> Self {
         self.homecoming.merge = merge;
+        self
+    }
+
+    /// Imports the session that a spawned job made, whole, into the current directory; without it its result is told
+    /// and the session stays on the host. A session that was handed over is imported always.
+    pub fn import(mut self, import: bool) -> Self {
+        self.homecoming.import = import;
         self
     }
 

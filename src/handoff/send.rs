@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::failpoint::{FailPoint, reach};
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -128,6 +129,7 @@ impl Sending {
             lock,
         };
         sending.take_session().await?;
+        reach(FailPoint::Recorded);
         sending
             .reporter
             .tell(Event::Job {
@@ -187,6 +189,7 @@ impl Sending {
                 self.reporter.warn(left.to_string()).await;
             }
         }
+        reach(FailPoint::LaunchTidied);
         match self.request.mode {
             Mode::OneWay => follow.until_running(&mut self.link).await,
             Mode::RoundTrip => follow.see_through(&mut self.link, false).await,
@@ -197,6 +200,7 @@ impl Sending {
     async fn launch(&mut self, directory: &RemotePath) -> Result<(), HandoffError> {
         self.reporter.step(Step::Launch, "").await;
         self.enter(State::Launching).await?;
+        reach(FailPoint::LaunchNoted);
         self.link.launched = true;
         let nonce = Nonce::generate();
         let answer = loop {
@@ -206,9 +210,25 @@ impl Sending {
                 Err(error) => self.link.recover(error).await?,
             }
         };
+        reach(FailPoint::LaunchAnswered);
         let (job, host) = (self.record.id.clone(), self.record.host.clone());
         let (state, error) = match answer {
-            LaunchAnswer::Started(_) => return self.enter(State::Running).await,
+            LaunchAnswer::Started(_) => {
+                self.enter(State::Running).await?;
+                reach(FailPoint::LaunchedNoted);
+                return Ok(());
+            }
+            LaunchAnswer::Full { count } => {
+                match self.remove_sent(directory).await {
+                    Ok(()) => self.record.remote = None,
+                    Err(left) => tracing::info!(%left, "what was sent could not be removed"),
+                }
+                let limit = self.request.host.max_jobs;
+                (
+                    State::Failed,
+                    HandoffError::TooManyJobs { host, count, limit },
+                )
+            }
             LaunchAnswer::Tombstone => (State::Killed, HandoffError::ClosedBeforeLaunch { job }),
             // It may still start: the job keeps its session until somebody collects it.
             LaunchAnswer::Unknown | LaunchAnswer::Taken => {

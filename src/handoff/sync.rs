@@ -80,9 +80,10 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
     })
 }
 
-/// Live, or back and not tidied up.
+/// Live; or back, or never launched, and not tidied up.
 fn is_unfinished(record: &JobRecord) -> bool {
-    record.state.is_live() || record.collected_ms.is_some() && record.cleaned_ms.is_none()
+    let left_there = record.is_brought_home() || record.remote.is_some() && !record.was_launched();
+    record.state.is_live() || left_there && record.cleaned_ms.is_none()
 }
 
 async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> HostSync {
@@ -187,14 +188,14 @@ async fn settle(
     link: &mut Link,
 ) -> Result<Option<HandoffError>, HandoffError> {
     let place = collection.locate(link).await?;
-    if collection.record.collected_ms.is_some() {
+    if collection.record.is_brought_home() {
         let mut follow = Follow {
             client: collection.client,
             reporter: collection.reporter,
             directory: place.directory.clone(),
             homecoming: Homecoming {
                 forget: collection.record.forget,
-                merge: false,
+                ..Homecoming::default()
             },
             record: collection.record,
         };

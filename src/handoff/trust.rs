@@ -1,8 +1,15 @@
 //! Trusting a host's key: look at it, and write it down when somebody said yes.
+//!
+//! Main type: [`HostKey`]. Invariant: a changed key is written down by [`Client::replace_trust`] alone, and a revoked one
+//! never.
+
+use std::path::PathBuf;
 
 use super::{Client, HandoffError};
 use crate::hosts::HostName;
-use crate::ssh::{KnownHosts, SshError, Target, Verdict, scan_host_key};
+use crate::ssh::{
+    CertificateVerdict, KnownHosts, RecordedKey, SshError, Target, Verdict, scan_host_key,
+};
 
 /// Whether a host key is on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +18,8 @@ pub enum Trust {
     Known,
     /// No file has a key for this host.
     Unknown,
+    /// The host has other keys on record.
+    Changed,
 }
 
 /// A host's key as the host showed it.
@@ -25,6 +34,8 @@ pub struct HostKey {
     pub fingerprint: String,
     /// Whether it is on record.
     pub trust: Trust,
+    /// The other keys on record for this host.
+    pub recorded: Vec<RecordedKey>,
     target: Target,
     key: russh::keys::PublicKey,
 }
@@ -34,58 +45,79 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Hosts`] when there is no such host, [`HandoffError::Ssh`] when it cannot be reached or
-    /// when its key is changed or revoked.
+    /// when its key is revoked. A changed key is no error here.
     pub async fn host_key(&self, host: &str) -> Result<HostKey, HandoffError> {
         let target = self.target(&self.host(host)?)?;
         let seen = scan_host_key(&target, self.connect_options()).await?;
         let (host, algorithm, fingerprint) =
             (target.name.clone(), seen.algorithm, seen.fingerprint);
-        let trust = match seen.verdict {
-            Verdict::Known => Trust::Known,
-            Verdict::Unknown => Trust::Unknown,
-            Verdict::Changed {
-                file,
-                line,
-                recorded,
-            } => {
-                let offered = fingerprint;
-                return Err(SshError::HostKeyChanged {
-                    host,
-                    algorithm: algorithm.into(),
-                    offered: offered.into(),
-                    recorded: recorded.into(),
-                    file,
-                    line,
-                }
-                .into());
-            }
-            Verdict::Revoked { file, line } => {
-                return Err(SshError::HostKeyRevoked {
-                    host,
-                    algorithm,
-                    fingerprint,
-                    file,
-                    line,
-                }
-                .into());
-            }
+        let revoked = |file, line| SshError::HostKeyRevoked {
+            host: host.clone(),
+            algorithm: algorithm.clone(),
+            fingerprint: fingerprint.clone(),
+            file,
+            line,
+        };
+        let trust = match (seen.certified, seen.verdict) {
+            (Some(CertificateVerdict::Revoked { file, line }), _)
+            | (_, Verdict::Revoked { file, line }) => return Err(revoked(file, line).into()),
+            (Some(CertificateVerdict::Trusted), _) | (_, Verdict::Known) => Trust::Known,
+            (_, Verdict::Changed { .. }) => Trust::Changed,
+            (_, Verdict::Unknown) => Trust::Unknown,
         };
         Ok(HostKey {
             host,
             algorithm,
             fingerprint,
             trust,
+            recorded: seen.others,
             target,
             key: seen.key,
         })
     }
 
-    /// Writes a host's key into our own known_hosts file.
+    /// Writes an unknown key of a host down, where its trust is written (our own known_hosts file, unless its
+    /// configuration names one).
     ///
     /// # Errors
-    /// [`HandoffError::Ssh`] when the file cannot be written.
+    /// [`HandoffError::Ssh`] when the file cannot be written, and for a changed key.
     pub async fn trust(&self, key: &HostKey) -> Result<(), HandoffError> {
-        let file = self.places().known_hosts_file();
-        Ok(KnownHosts::append(&file, &key.target.address, key.target.port, &key.key).await?)
+        if key.trust == Trust::Changed {
+            return Err(key.changed().into());
+        }
+        Ok(KnownHosts::trust(&key.target, self.connect_options(), &key.key).await?)
+    }
+
+    /// Puts a changed key of a host in the place of the recorded ones, in every known_hosts file of the user's. Only a
+    /// person who has seen both can say that it is the host's.
+    ///
+    /// # Errors
+    /// [`HandoffError::Ssh`] when a file cannot be written.
+    pub async fn replace_trust(&self, key: &HostKey) -> Result<(), HandoffError> {
+        let options = self.connect_options();
+        Ok(KnownHosts::replace(&key.target, options, &key.key, &key.recorded).await?)
+    }
+
+    /// Whether a record is in a file that [`Client::replace_trust`] changes: one of the user's, not the system's.
+    #[must_use]
+    pub fn replaces(&self, key: &HostKey, recorded: &RecordedKey) -> bool {
+        let own = self.connect_options().own_host_key_files(&key.target);
+        own.contains(&recorded.file)
+    }
+}
+
+impl HostKey {
+    /// The error that a changed key is everywhere else.
+    #[must_use]
+    pub fn changed(&self) -> SshError {
+        let last = self.recorded.last();
+        SshError::HostKeyChanged {
+            host: self.host.clone(),
+            algorithm: self.algorithm.clone().into(),
+            offered: self.fingerprint.clone().into(),
+            recorded: last.map_or("", |recorded| &recorded.key).into(),
+            file: last.map_or_else(PathBuf::new, |recorded| recorded.file.clone()),
+            line: last.map_or(0, |recorded| recorded.line),
+        }
     }
 }

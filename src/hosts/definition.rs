@@ -4,6 +4,7 @@
 //! of file go through it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::address::{Address, InvalidAddress};
 use super::error::{HostsError, Position, Warning};
@@ -27,6 +28,9 @@ pub(super) const TOML_KEYS: &[&str] = &[
     "state_dir",
     "os",
     "auto_approve",
+    "max_jobs",
+    "inactivity",
+    "kill_on_stall",
 ];
 
 /// The keys of a host in `hosts.json` and `hosts.jsonc`, those of opencode-remote-login.
@@ -205,6 +209,11 @@ impl Reader<'_> {
                 "opencode" => host.opencode = Some(field.text(&name)?.check(&name, str::parse)?),
                 "state_dir" => host.state_dir = Some(field.text(&name)?.check(&name, str::parse)?),
                 "os" => host.os = field.text(&name)?.check(&name, remote_os)?,
+                "max_jobs" => host.max_jobs = field.count(&name)?,
+                "inactivity" => {
+                    host.inactivity = Some(field.text(&name)?.check(&name, duration)?);
+                }
+                "kill_on_stall" => host.kill_on_stall = field.boolean(&name)?,
                 _ => host.auto_approve = field.boolean(&name)?,
             }
         }
@@ -292,6 +301,19 @@ impl Field<Value> {
         }
     }
 
+    fn count(self, host: &HostName) -> Result<u32, HostsError> {
+        let Value::Number(number) = self.value else {
+            return Err(self.wrong_type(host, "a number"));
+        };
+        match number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|count| (1..=1000).contains(count))
+        {
+            Some(count) => Ok(count),
+            None => Err(self.invalid(host, InvalidValue::Count)),
+        }
+    }
+
     fn wrong_type(self, host: &HostName, expected: &'static str) -> HostsError {
         let found = self.value.kind();
         self.invalid(host, InvalidValue::WrongType { expected, found })
@@ -359,6 +381,14 @@ fn local_path(text: &str, home: &Path) -> Result<PathBuf, InvalidValue> {
         Some(rest) => Ok(home.join(rest.trim_start_matches('/'))),
         None if Path::new(text).is_absolute() => Ok(PathBuf::from(text)),
         None => Err(InvalidValue::NotALocalPath),
+    }
+}
+
+/// A time as people write it: `90s`, `10m`, `1h 30m`; at least a second.
+fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
+        _ => Err(InvalidValue::Duration),
     }
 }
 

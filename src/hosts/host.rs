@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -85,11 +86,28 @@ pub struct Host {
     pub os: RemoteOs,
     /// Whether the agent there may do without asking what it would ask for.
     pub auto_approve: bool,
+    /// How many live jobs there may be there at once; above it a job is refused.
+    #[serde(skip_serializing_if = "is_default_max_jobs")]
+    pub max_jobs: u32,
+    /// After how long without a sign of the agent a job counts as stalled; without one, [`Host::INACTIVITY`].
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_duration"
+    )]
+    pub inactivity: Option<Duration>,
+    /// Whether a stalled job is killed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kill_on_stall: bool,
     /// Where it was defined.
     pub source: Source,
 }
 
 impl Host {
+    /// [`max_jobs`](Self::max_jobs) where none is set.
+    pub const MAX_JOBS: u32 = 8;
+    /// The bound of inactivity where [`inactivity`](Self::inactivity) is not set.
+    pub const INACTIVITY: Duration = Duration::from_secs(600);
+
     /// A host with nothing set but where it is, defined inline; set the rest on the fields.
     ///
     /// ```
@@ -113,6 +131,9 @@ impl Host {
             state_dir: None,
             os: RemoteOs::default(),
             auto_approve: false,
+            max_jobs: Self::MAX_JOBS,
+            inactivity: None,
+            kill_on_stall: false,
             source: Source::Inline,
         }
     }
@@ -142,6 +163,28 @@ fn optional_path<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => super::file::path_as_text(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde's skip_serializing_if demands"
+)]
+fn is_default_max_jobs(count: &u32) -> bool {
+    *count == Host::MAX_JOBS
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "the form that serde's serialize_with demands"
+)]
+fn optional_duration<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(&humantime::format_duration(*time)),
         None => serializer.serialize_none(),
     }
 }

@@ -45,6 +45,12 @@ pub enum InvalidValue {
     /// It is no number from 1 to 65535.
     #[error("a port is a number from 1 to 65535")]
     Port,
+    /// Not a count of jobs.
+    #[error("not a whole number from 1 to 1000")]
+    Count,
+    /// Not a time.
+    #[error("not a time of a second or more, as '90s' or '10m'")]
+    Duration,
     /// It is no operating system that has a meaning here.
     #[error("the value is none of 'posix', 'linux', 'macos' and 'windows'")]
     UnknownOs,

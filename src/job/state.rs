@@ -164,9 +164,23 @@ pub enum Evidence {
     Unclaimed,
 }
 
+impl Evidence {
+    /// Whether the runner was started: what the host shows cannot be without that.
+    #[must_use]
+    pub fn shows_launch(self) -> bool {
+        matches!(
+            self,
+            Self::Ended { .. } | Self::Killed { .. } | Self::Rebooted | Self::Died | Self::Alive
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::job::JobRecord;
 
     const EVIDENCE: [Evidence; 14] = [
         Evidence::Ended {
@@ -261,6 +275,117 @@ mod tests {
             for evidence in EVIDENCE {
                 assert_eq!(state.judge(Mode::RoundTrip, evidence), state);
             }
+        }
+    }
+
+    fn any_evidence() -> impl Strategy<Value = Evidence> {
+        proptest::sample::select(EVIDENCE.to_vec())
+    }
+
+    /// What a person would say of a job who has seen all of this: written from the protocol's table, not from the
+    /// function's branches.
+    #[derive(Debug, Default)]
+    struct Model {
+        /// The runner was seen, alive or by what it left.
+        launched: bool,
+        end: Option<State>,
+        /// The last thing seen of a job that goes on.
+        seen: Option<State>,
+    }
+
+    impl Model {
+        fn see(&mut self, mode: Mode, evidence: Evidence) {
+            if self.end.is_some() {
+                return;
+            }
+            let went =
+                |seen: Option<State>| matches!(seen, Some(State::Running | State::Returning));
+            match evidence {
+                Evidence::OtherMachine => {}
+                Evidence::Alive => {
+                    self.launched = true;
+                    self.seen = Some(State::Running);
+                }
+                Evidence::Ended { success, result } => {
+                    self.launched = true;
+                    match (success && result, mode) {
+                        (true, Mode::RoundTrip) => self.seen = Some(State::Returning),
+                        (true, Mode::OneWay) => self.end = Some(State::Completed),
+                        (false, _) => self.end = Some(State::Failed),
+                    }
+                }
+                Evidence::Killed { .. } => {
+                    self.launched = true;
+                    self.end = Some(State::Killed);
+                }
+                Evidence::Died => {
+                    self.launched = true;
+                    self.end = Some(State::Failed);
+                }
+                Evidence::Rebooted => {
+                    self.launched = true;
+                    self.end = Some(State::Lost);
+                }
+                Evidence::Tombstone => self.end = Some(State::Killed),
+                Evidence::NeverStarted => self.end = Some(State::Unknown),
+                Evidence::ClaimedOnly if went(self.seen) => self.end = Some(State::Unknown),
+                Evidence::ClaimedOnly => self.seen = Some(State::Launching),
+                Evidence::Unclaimed if went(self.seen) => self.end = Some(State::Lost),
+                Evidence::Unclaimed => {}
+            }
+        }
+
+        fn state(&self) -> State {
+            self.end.or(self.seen).unwrap_or(State::Preparing)
+        }
+    }
+
+    fn record(mode: Mode) -> JobRecord {
+        JobRecord {
+            mode,
+            ..crate::job::store::tests::record("ses_1")
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_evidence_in_any_order_leads_where_the_model_goes(
+            round_trip: bool,
+            seen in proptest::collection::vec(any_evidence(), 0..12),
+        ) {
+            let mode = if round_trip { Mode::RoundTrip } else { Mode::OneWay };
+            let (mut record, mut model) = (record(mode), Model::default());
+            for evidence in seen {
+                let before = record.clone();
+                let changed = record.note(evidence);
+                model.see(mode, evidence);
+                prop_assert_eq!(record.state, model.state());
+                prop_assert_eq!(changed, record != before);
+                prop_assert!(before.state.is_live() || record == before, "an end is an end");
+                prop_assert!(!model.launched || record.was_launched());
+                prop_assert!(!record.note(evidence), "seen twice is seen once");
+            }
+            let states: Vec<State> = record.history.iter().map(|entry| entry.state).collect();
+            let ends = states.iter().filter(|state| state.is_ended()).count();
+            prop_assert!(ends <= 1 && (ends == 0 || states.last().unwrap().is_ended()));
+            prop_assert_eq!(states.last(), Some(&record.state));
+            prop_assert!(states.windows(2).all(|pair| pair[0] != pair[1]));
+            prop_assert!(record.history.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms));
+        }
+
+        #[test]
+        fn a_launch_that_was_seen_once_is_never_unseen(
+            seen in proptest::collection::vec(any_evidence(), 0..12),
+        ) {
+            let mut record = record(Mode::RoundTrip);
+            let mut launched = false;
+            for evidence in seen {
+                record.note(evidence);
+                prop_assert!(!launched || record.was_launched());
+                launched = record.was_launched();
+            }
+            // What was launched is never taken for a job to be closed.
+            prop_assert!(!launched || !matches!(record.state, State::Preparing | State::Launching));
         }
     }
 }

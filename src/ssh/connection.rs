@@ -63,9 +63,10 @@ impl Connection {
     ///
     /// # Errors
     /// [`SshError::Resolve`], [`Refused`](SshError::Refused), [`Unreachable`](SshError::Unreachable),
-    /// [`TimedOut`](SshError::TimedOut) and [`Handshake`](SshError::Handshake) while dialling; the host key errors;
-    /// [`AuthFailed`](SshError::AuthFailed), [`KeyEncrypted`](SshError::KeyEncrypted) and
-    /// [`KeyFile`](SshError::KeyFile); [`Lost`](SshError::Lost) when the server hangs up during authentication;
+    /// [`TimedOut`](SshError::TimedOut) and [`Handshake`](SshError::Handshake) while dialling; the host key errors
+    /// ([`NotStrict`](SshError::NotStrict) among them); [`NoAlgorithm`](SshError::NoAlgorithm);
+    /// [`AuthFailed`](SshError::AuthFailed), [`KeyEncrypted`](SshError::KeyEncrypted),
+    /// [`UserCertificate`](SshError::UserCertificate) and [`KeyFile`](SshError::KeyFile); [`Lost`](SshError::Lost) when the server hangs up during authentication;
     /// [`JumpRefused`](SshError::JumpRefused) when a jump host does not pass the connection on. The host in the error
     /// is the one at which it failed, which may be a jump host.
     ///

@@ -18,7 +18,7 @@ use super::connection::Connection;
 use super::error::SshError;
 use super::handler::{ClientHandler, HandlerError, KeyPolicy, Shared};
 use super::host_key::{
-    CertificateVerdict, KeyJudge, KnownHosts, Verdict, algorithm_name, fingerprint,
+    CertificateVerdict, KeyJudge, KnownHosts, RecordedKey, Verdict, algorithm_name, fingerprint,
 };
 use super::jump;
 use super::link::Link;
@@ -51,6 +51,8 @@ pub struct HostKeyInfo {
     pub verdict: Verdict,
     /// What is on record about the certificate that the key came in.
     pub certified: Option<CertificateVerdict>,
+    /// The other keys on record, where the key is a changed one.
+    pub others: Vec<RecordedKey>,
 }
 
 /// Asks a host for its key and disconnects before any authentication.
@@ -82,6 +84,7 @@ pub async fn scan_host_key(
                 fingerprint: fingerprint(&key),
                 verdict: known.check(name, port, &key),
                 certified,
+                others: known.others(name, port, &key),
                 key,
             })
         }

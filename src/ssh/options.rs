@@ -307,6 +307,17 @@ impl ConnectOptions {
             .collect()
     }
 
+    /// The files of those that are the user's: what is on record there can be replaced.
+    #[must_use]
+    pub fn own_host_key_files(&self, target: &Target) -> Vec<PathBuf> {
+        let user = target.settings.user_known_hosts_files.as_ref();
+        user.unwrap_or(&self.known_hosts)
+            .iter()
+            .chain(&self.trusted_hosts)
+            .cloned()
+            .collect()
+    }
+
     /// The file where trust in a host is written: the first one that its settings name, else our own.
     #[must_use]
     pub fn trust_file(&self, target: &Target) -> Option<PathBuf> {

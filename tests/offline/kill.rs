@@ -137,8 +137,12 @@ async fn killing_an_ended_job_says_so_and_changes_nothing() {
     assert!(directory.join("back.json").exists());
     stage.run(&["collect", &job]).await.exits(0);
     grown(&before, &stage.history_here());
-    let ran = stage.run(&["kill", &job, "--for-model"]).await.exits(0);
+    let ran = stage.run(&["kill", &job, "--json"]).await.exits(0);
     assert_eq!(ran.document()["outcome"], "already_ended");
+    // A model says whose agent it is, and ends what that one has started alone.
+    stage.run(&["kill", &job, "--for-model"]).await.exits(2);
+    let foreign = ["kill", &job, "--for-model", "--parent=ses_another"];
+    stage.run(&foreign).await.exits(8).error("not_own_job");
     stage
         .run(&["kill", "jzzzz", "--json"])
         .await
@@ -186,4 +190,62 @@ async fn a_kill_whose_host_is_not_reached_changes_nothing() {
     assert_eq!(store.find(&job).await.unwrap(), record);
     stage.proxy.resume();
     stage.run(&["kill", &job, "--json"]).await.exits(0);
+}
+
+#[tokio::test]
+async fn a_job_ends_by_its_time_limit_while_nobody_is_here() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let message = "RULE say on\nRULE hang";
+    let mut arguments = vec!["send", crate::support::BOX, "--session", &session, "--json"];
+    arguments.extend(["--message", message, "--max-time", "3s"]);
+    let job = stage.run(&arguments).await.exits(0).document()["job"].clone();
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+    stage.run(&["sync"]).await.exits(0);
+    let record = stage.jobs().await.remove(0);
+    assert_eq!(record.state, State::Killed);
+    let why = record.error.unwrap();
+    assert!(why.contains("time limit"), "{why}");
+    let mut collected = stage
+        .run(&["collect", job.as_str().unwrap(), "--json"])
+        .await;
+    collected = collected.exits(0);
+    assert_eq!(collected.document()["outcome"], "completed");
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on");
+}
+
+#[tokio::test]
+async fn a_host_takes_as_many_jobs_as_it_may_have_and_refuses_the_next_with_the_count() {
+    let stage = Stage::new().await;
+    stage.configure("max_jobs = 1");
+    let (sending, job) = at_work(&stage).await;
+    let other = stage
+        .seed(&handover::demo::standin::Seed::default())
+        .to_string();
+    let error = stage
+        .run(&send(&other, "Go on."))
+        .await
+        .exits(8)
+        .error("too_many_jobs");
+    assert!(
+        error["message"].as_str().unwrap().contains("1 live job"),
+        "{error}"
+    );
+    assert_eq!(
+        stage.job_directories().len(),
+        1,
+        "nothing of it is left there"
+    );
+    sending.ended().await.exits(0);
+    assert!(
+        stage
+            .jobs()
+            .await
+            .iter()
+            .any(|record| record.id.as_str() == job)
+    );
+    // The session is free, and the host has room again.
+    stage.run(&send(&other, "Go on.")).await.exits(0);
 }

@@ -201,3 +201,95 @@ async fn an_agent_that_ended_badly_or_was_killed_by_the_system_is_failed_and_sti
         assert_eq!(only(&stage).await.state, State::Failed);
     }
 }
+
+/// The value of a key in one of the runner's files.
+fn field(file: &std::path::Path, key: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let found = text.lines().find_map(|line| line.strip_prefix(key));
+    found.unwrap_or_default().to_owned()
+}
+
+async fn kill_process(pid: &str) {
+    let killed = tokio::process::Command::new("kill")
+        .args(["-KILL", pid])
+        .status();
+    assert!(killed.await.unwrap().success());
+}
+
+#[tokio::test]
+async fn an_agent_that_the_system_killed_is_failed_with_its_signal_and_what_it_did_is_collected() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, job) = at_work(&stage).await;
+    let agent = stage.job_directories()[0].join("agent");
+    kill_process(&field(&agent, "pid=")).await;
+    let error = sending.ended().await.exits(9).error("remote_failed");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("signal 9"), "{message}");
+    assert_eq!(only(&stage).await.state, State::Failed);
+    stage.run(&["collect", &job]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on");
+}
+
+#[tokio::test]
+async fn a_job_of_an_earlier_boot_is_lost_and_its_files_are_kept() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, job) = at_work(&stage).await;
+    sending.signal("KILL").await;
+    sending.ended().await;
+    let directory = stage.job_directories().remove(0);
+    let started = directory.join("started");
+    let boot = field(&started, "boot=");
+    // A container that was restarted has the boot id of before, and another start time of its process 1.
+    let (id, _) = boot.split_once(':').unwrap();
+    let whole = std::fs::read_to_string(&started).unwrap();
+    std::fs::write(&started, whole.replace(&boot, &format!("{id}:1"))).unwrap();
+    let found = synced(&stage).await;
+    assert_eq!(found["state"], "lost", "{found}");
+    assert!(
+        found["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("restarted"),
+        "{found}"
+    );
+    assert_eq!(only(&stage).await.state, State::Lost);
+    assert!(
+        directory.join("events.ndjson").exists(),
+        "what there is is kept"
+    );
+    assert_eq!(stage.history_here(), before);
+    let ran = stage.run(&["kill", &job, "--json"]).await.exits(9);
+    ran.error("vanished");
+    stage.send("Go on.").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_half_written_result_is_never_taken_for_one() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    stage.settings_there("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=60\n");
+    let handoff = stage.round_trip("RULE say worked").mode(Mode::OneWay);
+    let job = handoff.start().outcome().await.unwrap().job.to_string();
+    let directory = stage.job_directories().remove(0);
+    let part = directory.join("back.json.part");
+    until("the export", || part.exists()).await;
+    std::fs::write(&part, "{\"info\":{},\"messages\":[").unwrap();
+    let runner = directory.join("started");
+    kill_process(&field(&runner, "pid=")).await;
+    let found = synced(&stage).await;
+    assert_eq!(found["state"], "failed", "{found}");
+    stage
+        .run(&["collect", &job, "--json"])
+        .await
+        .exits(9)
+        .error("vanished");
+    assert_eq!(stage.history_here(), before);
+    assert!(!directory.join("back.json").exists());
+    // What the agent had done is not lost: ending the job exports it anew.
+    stage.settings_there("");
+    stage.run(&["kill", &job, "--json"]).await.exits(0);
+    stage.run(&["collect", &job, "--json"]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "worked");
+}

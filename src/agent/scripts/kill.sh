@@ -94,6 +94,7 @@ ho_kill_in_place() {
     # What a cut import left is no result.
     if [ "${ho_at:-importing}" != importing ]; then
       ho_prepare
+      if [ -z "$ho_session" ]; then ho_find_session; fi
       ho_export
     fi
     rm -f reserve

@@ -47,6 +47,28 @@ ho_await_started() {
   ho_say_file started started
 }
 
+# Sets ho_others, how many other live jobs this host has: claimed, not ended, and their runner not known to be gone. Of
+# two that are launched at the same time and have not started, the older one counts for the younger.
+ho_count_others() {
+  ho_others=0
+  for ho_other in ../*/claim; do
+    ho_other=${ho_other%/claim}
+    if [ -e "$ho_other/exit" ] || [ -e "$ho_other/claim/tombstone" ] || ! [ -d "$ho_other/claim" ]; then continue; fi
+    case ${ho_other#../} in
+      "${ho_dir##*/}") continue ;;
+    esac
+    if [ -f "$ho_other/started" ]; then
+      ho_judge "$ho_other/started"
+      case $ho_alive in
+        no | reboot) continue ;;
+      esac
+    elif [ "$(printf '%s\n' "${ho_other#../}" "${ho_dir##*/}" | LC_ALL=C sort | sed -n '1p')" != "${ho_other#../}" ]; then
+      continue
+    fi
+    ho_others=$((ho_others + 1))
+  done
+}
+
 ho_main_launch() {
   ho_mine=$1
   if [ -z "$ho_mine" ]; then
@@ -77,6 +99,20 @@ ho_main_launch() {
       ho_say launch unwritable
       return
     fi
+    ho_most=$(ho_param max_jobs)
+    case $ho_most in
+      '' | *[!0-9]*) ;;
+      *)
+        ho_count_others
+        if [ "$ho_others" -ge "$ho_most" ]; then
+          # Nothing runs and nothing will: the claim was ours.
+          ho_put claim/tombstone "full $ho_others"
+          ho_say launch full
+          ho_say count "$ho_others"
+          return
+        fi
+        ;;
+    esac
     if command -v setsid >/dev/null 2>&1; then
       setsid sh ./run.sh run </dev/null >>runner.log 2>&1 &
     elif command -v nohup >/dev/null 2>&1; then
@@ -102,7 +138,15 @@ ho_main_launch() {
     ho_rest
   done
   case $(ho_claimed_by) in
-    tombstone) ho_say launch tombstone ;;
+    tombstone)
+      ho_others=$(sed -n 's/^full //p' claim/tombstone)
+      if [ -n "$ho_others" ]; then
+        ho_say launch full
+        ho_say count "$ho_others"
+      else
+        ho_say launch tombstone
+      fi
+      ;;
     "nonce:$ho_mine") ho_await_started ;;
     empty) ho_say launch unknown ;;
     *) ho_say launch taken ;;
@@ -155,6 +199,55 @@ ho_lock_export() {
 ho_say_export() {
   ho_say export 'done'
   ho_say_file exit exit
+}
+
+# In the order in which a message moves, so that none slips past the looking.
+ho_is_delivered() {
+  for ho_place in "inbox/$1.txt" inbox.*/"$1.txt"; do
+    if [ -f "$ho_place" ]; then return 0; fi
+  done
+  for ho_place in inbox.*/"$1.txt.done" "delivered/$1.txt.done"; do
+    if [ -f "$ho_place" ]; then return 0; fi
+  done
+  [ -f "delivered/$1.txt.done" ]
+}
+
+# Moves the message say-NAME.txt into the inbox, once, whoever asks how often. Nobody makes the inbox again after the
+# agent's last turn: between two turns it is missing for a moment.
+ho_main_say() {
+  case $1 in
+    '' | *[!0-9a-z-]*)
+      ho_say say refused
+      return
+      ;;
+  esac
+  ho_tries=0
+  while :; do
+    if ho_is_delivered "$1"; then
+      ho_say say taken
+      return
+    fi
+    if ! [ -f "say-$1.txt" ]; then
+      if ho_is_delivered "$1"; then ho_say say taken; else ho_say say missing; fi
+      return
+    fi
+    if mv -f "say-$1.txt" "inbox/$1.txt" 2>/dev/null; then
+      ho_say say taken
+      return
+    fi
+    ho_tries=$((ho_tries + 1))
+    if [ -f exit ] || [ "$(cat phase 2>/dev/null)" = exporting ] || [ "$ho_tries" -gt 200 ]; then break; fi
+    if [ $((ho_tries % 20)) -eq 0 ]; then
+      ho_judge started
+      case $ho_alive in
+        no | reboot) break ;;
+      esac
+    fi
+    ho_rest
+  done
+  # Another asker may have been faster; without the file none is from here on.
+  rm -f "say-$1.txt"
+  if ho_is_delivered "$1"; then ho_say say taken; else ho_say say closed; fi
 }
 
 # Waits a minute for the lock, and gives it back at the end.
@@ -276,6 +369,7 @@ ho_main() {
     kill) ho_main_kill "${2%% *}" "${2##* }" ;;
     export) ho_main_export ;;
     forget) ho_main_forget ;;
+    say) ho_main_say "${2:-}" ;;
     remove) ho_main_remove ;;
     *) ho_say refused "${1:-}" ;;
   esac

@@ -59,6 +59,15 @@ fn a_host_without_an_address_is_where_its_name_says() {
         ("box", None, None)
     );
     assert_eq!((host.os, host.auto_approve), (RemoteOs::Posix, false));
+    assert_eq!(
+        (host.max_jobs, host.inactivity, host.kill_on_stall),
+        (8, None, false)
+    );
+    let host = toml_host("max_jobs = 3\ninactivity = '1h 30m'\nkill_on_stall = true").unwrap();
+    assert_eq!(
+        (host.max_jobs, host.inactivity, host.kill_on_stall),
+        (3, Some(std::time::Duration::from_secs(5400)), true)
+    );
     let host = toml_host("user = 'dev'\nport = 0x16").unwrap();
     assert_eq!(host.address, "dev@box:22".parse().unwrap());
 }
@@ -165,6 +174,22 @@ fn whatever_is_wrong_in_a_toml_file_is_told_with_its_place() {
         ("[hosts.box]\nport = 1.5\n", 2, 8, "65535"),
         ("[hosts.box]\nport = '22'\n", 2, 8, "a string, and a number"),
         ("[hosts.box]\nauto_approve = 'yes'\n", 2, 16, "a boolean"),
+        ("[hosts.box]\nmax_jobs = 0\n", 2, 12, "1 to 1000"),
+        (
+            "[hosts.box]\nmax_jobs = '8'\n",
+            2,
+            12,
+            "a string, and a number",
+        ),
+        ("[hosts.box]\ninactivity = 'soon'\n", 2, 14, "not a time"),
+        ("[hosts.box]\ninactivity = '10ms'\n", 2, 14, "not a time"),
+        (
+            "[hosts.box]\ninactivity = 600\n",
+            2,
+            14,
+            "a number, and a string",
+        ),
+        ("[hosts.box]\nkill_on_stall = 1\n", 2, 17, "a boolean"),
         ("[hosts.box]\nagent = []\n", 2, 9, "a list"),
         ("[hosts.box]\nos = 'beos'\n", 2, 6, "windows"),
         ("[hosts.box]\nhost = 'a'\nhost = 'b'\n", 3, 1, "duplicate"),

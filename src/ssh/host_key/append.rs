@@ -3,12 +3,13 @@
 //! Main function: [`append`]. Invariant: one write under an exclusive lock; a crash leaves at worst one line that does
 //! not parse, which counts for nothing, and links and modes of the file stay as its owner made them.
 
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rand::RngExt as _;
 use russh::keys::PublicKey;
 
+use super::edit::{key_text, locked};
 use super::entry::{Line, Marker, parse_line};
 use super::pattern::hashed_field;
 use crate::private_fs;
@@ -32,19 +33,20 @@ pub(super) async fn append(
         .map_err(failed)
 }
 
-fn append_blocking(path: &Path, name: &str, key: &PublicKey, hashed: bool) -> io::Result<()> {
+/// Does the work of [`append`].
+pub(super) fn append_blocking(
+    path: &Path,
+    name: &str,
+    key: &PublicKey,
+    mut hashed: bool,
+) -> io::Result<()> {
     if let Some(directory) = path
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())
     {
         private_fs::create_dir_all(directory)?;
     }
-    let mut file = private_fs::open_append(path)?;
-    file.lock()?;
-    let mut bytes = Vec::new();
-    file.seek(io::SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    let mut hashed = hashed;
+    let (mut file, bytes) = locked(path)?;
     for line in bytes.split(|&byte| byte == b'\n') {
         let Line::Entry(entry) = parse_line(line) else {
             continue;
@@ -63,8 +65,7 @@ fn append_blocking(path: &Path, name: &str, key: &PublicKey, hashed: bool) -> io
     } else {
         name.to_owned()
     };
-    let plain = PublicKey::from(key.key_data().clone());
-    let key = plain.to_openssh().map_err(io::Error::other)?;
+    let key = key_text(key)?;
     let start = if bytes.is_empty() || bytes.ends_with(b"\n") {
         ""
     } else {

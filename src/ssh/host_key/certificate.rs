@@ -146,3 +146,129 @@ fn signature_holds(certificate: &Certificate) -> bool {
 pub(super) fn keys(certificate: &Certificate) -> [&KeyData; 2] {
     [certificate.public_key(), certificate.signature_key()]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+    use russh::keys::PrivateKey;
+    use russh::keys::ssh_key::certificate::Builder;
+
+    use super::*;
+    use crate::ssh::host_key::KnownHosts;
+
+    fn key() -> PrivateKey {
+        PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
+    }
+
+    /// A certificate of `authority` that is valid from second 100 to second 200.
+    fn certificate(
+        authority: &PrivateKey,
+        subject: &PrivateKey,
+        kind: CertType,
+        names: &[&str],
+    ) -> Certificate {
+        let public = subject.public_key();
+        let mut builder =
+            Builder::new_with_random_nonce(&mut rand::rng(), public, 100, 200).unwrap();
+        builder.cert_type(kind).unwrap().key_id("a test").unwrap();
+        for name in names {
+            builder.valid_principal(*name).unwrap();
+        }
+        if names.is_empty() {
+            builder.all_principals_valid().unwrap();
+        }
+        builder.sign(authority).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn known(lines: &str) -> KnownHosts {
+        let mut known = KnownHosts::default();
+        known.add(Path::new("known_hosts"), lines.as_bytes());
+        known
+    }
+
+    #[test]
+    fn everything_in_a_certificate_must_hold() {
+        use CertificateFault as Fault;
+        let (authority, subject) = (key(), key());
+        let line = authority.public_key().to_openssh().unwrap();
+        let known = known(&format!("@cert-authority * {line}"));
+        let judge = |certificate: &Certificate, name: &str, port: u16, seconds: u64| {
+            known.check_certificate(name, port, certificate, at(seconds))
+        };
+        let good = certificate(&authority, &subject, CertType::Host, &["box"]);
+        for (name, seconds, wanted) in [
+            ("box", 100, None),
+            ("BOX", 199, None),
+            ("box", 99, Some(Fault::NotYetValid { from: at(100) })),
+            ("box", 200, Some(Fault::Expired { at: at(200) })),
+            ("other", 150, Some(Fault::WrongPrincipal)),
+        ] {
+            let wanted = wanted.map_or(CertificateVerdict::Trusted, CertificateVerdict::Faulty);
+            for port in [22, 2222] {
+                assert_eq!(
+                    judge(&good, name, port, seconds),
+                    wanted,
+                    "{name} at {seconds}"
+                );
+            }
+        }
+        let users = certificate(&authority, &subject, CertType::User, &["box"]);
+        assert_eq!(
+            judge(&users, "box", 22, 150),
+            CertificateVerdict::Faulty(Fault::WrongKind)
+        );
+        let stranger = certificate(&subject, &subject, CertType::Host, &["box"]);
+        assert_eq!(
+            judge(&stranger, "box", 22, 150),
+            CertificateVerdict::NoAuthority
+        );
+
+        // One bit of what was signed is another one: the name, which is followed by the times.
+        let bytes = good.to_bytes().unwrap();
+        let place = bytes
+            .windows(3)
+            .position(|window| window == b"box")
+            .unwrap();
+        let mut forged = bytes;
+        *forged.get_mut(place + 2).unwrap() = b'y';
+        let forged = Certificate::from_bytes(&forged).unwrap();
+        assert_eq!(
+            judge(&forged, "boy", 22, 150),
+            CertificateVerdict::Faulty(Fault::Signature)
+        );
+    }
+
+    #[test]
+    fn a_fault_can_be_told_whatever_its_time() {
+        for seconds in [0, 1, u64::MAX] {
+            let words = CertificateFault::Expired { at: time(seconds) }.to_string();
+            assert!(words.starts_with("it expired at "), "{words}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_revoked_authority_or_key_beats_every_other_line(
+            names in "[ -~]{0,40}",
+            of_the_key in any::<bool>(),
+            first in any::<bool>(),
+        ) {
+            let (authority, subject) = (key(), key());
+            let certificate = certificate(&authority, &subject, CertType::Host, &[]);
+            let line = authority.public_key().to_openssh().unwrap();
+            let revoked = if of_the_key { &subject } else { &authority };
+            let revoked = format!("@revoked box {}", revoked.public_key().to_openssh().unwrap());
+            let rest = format!("@cert-authority {names} {line}\n@cert-authority * {line}");
+            let lines = if first { format!("{revoked}\n{rest}") } else { format!("{rest}\n{revoked}") };
+            let verdict = known(&lines).check_certificate("box", 2222, &certificate, at(150));
+            let is_revoked = matches!(verdict, CertificateVerdict::Revoked { .. });
+            prop_assert!(is_revoked, "{:?}", verdict);
+        }
+    }
+}

@@ -150,10 +150,7 @@ impl KeyJudge {
         if !accepted {
             return Err(unknown);
         }
-        let Some(file) = self.options.trust_file(&self.target) else {
-            return Ok(());
-        };
-        KnownHosts::append_for(&file, &self.target, key).await
+        KnownHosts::trust(&self.target, &self.options, key).await
     }
 
     async fn ask(&self, question: &UnknownHostKey, asking: &AtomicBool) -> bool {

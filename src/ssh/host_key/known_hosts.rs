@@ -11,8 +11,10 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
 use super::append;
 use super::certificate::{self, CertificateVerdict};
+use super::edit;
 use super::entry::{Entry, Line, Marker, parse_line};
 use crate::ssh::SshError;
+use crate::ssh::options::ConnectOptions;
 use crate::ssh::target::Target;
 
 /// The port that needs no `[host]:port`.
@@ -55,6 +57,18 @@ pub enum Verdict {
         /// The line, from 1.
         line: usize,
     },
+}
+
+/// A key on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedKey {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it, from 1.
+    pub line: usize,
+    /// The key's algorithm and fingerprint.
+    pub key: String,
 }
 
 impl KnownHosts {
@@ -214,15 +228,70 @@ impl KnownHosts {
         append::append(file, record_name(address, port), key, false).await
     }
 
-    /// Does the same for a configured host: under its alias, and hashed where it says so.
-    pub(in crate::ssh) async fn append_for(
-        file: &Path,
+    /// Writes `key` down as the key of a configured host: where its trust is written, under its alias where it has one,
+    /// and hashed where it says so. Without a place to write to, nothing is written.
+    ///
+    /// # Errors
+    /// [`SshError::KnownHosts`].
+    pub async fn trust(
         target: &Target,
+        options: &ConnectOptions,
         key: &PublicKey,
     ) -> Result<(), SshError> {
+        let Some(file) = options.trust_file(target) else {
+            return Ok(());
+        };
         let (name, port) = target.host_key_name();
         let hashed = target.settings.hash_known_hosts;
-        append::append(file, record_name(name, port), key, hashed).await
+        append::append(&file, record_name(name, port), key, hashed).await
+    }
+
+    /// The other keys on record for a host, which make `key` a changed one.
+    #[must_use]
+    pub fn others(&self, address: &str, port: u16, key: &PublicKey) -> Vec<RecordedKey> {
+        let name = record_name(address, port);
+        let others = self.about(&name).filter(|record| {
+            record.entry.marker == Marker::None && record.entry.key.key_data() != key.key_data()
+        });
+        others
+            .map(|record| RecordedKey {
+                file: record.file.clone(),
+                line: record.line,
+                key: recorded(&record.entry.key),
+            })
+            .collect()
+    }
+
+    /// Puts `key` in the place of the keys `old` of a configured host, in every file of the user's that has them, and
+    /// writes it down as [`KnownHosts::trust`] does. The system's files stay as they are.
+    ///
+    /// A line about the host alone gets the new key; from one about other names too, only the name is taken. Everything
+    /// else stays byte for byte. Keys that `old` does not hold stay: nobody has seen them.
+    ///
+    /// # Errors
+    /// [`SshError::KnownHosts`]; the files before that one have been changed then.
+    pub async fn replace(
+        target: &Target,
+        options: &ConnectOptions,
+        key: &PublicKey,
+        old: &[RecordedKey],
+    ) -> Result<(), SshError> {
+        let (address, port) = target.host_key_name();
+        let name = record_name(address, port);
+        let keys: Vec<String> = old.iter().map(|old| old.key.clone()).collect();
+        for file in options.own_host_key_files(target) {
+            if !old.iter().any(|old| old.file == file) {
+                continue;
+            }
+            let (name, key, keys, path) = (name.clone(), key.clone(), keys.clone(), file.clone());
+            let failed = |source| SshError::KnownHosts { path: file, source };
+            tokio::task::spawn_blocking(move || edit::replace_lines(&path, &name, &key, &keys))
+                .await
+                .map_err(io::Error::other)
+                .and_then(|done| done)
+                .map_err(failed)?;
+        }
+        Self::trust(target, options, key).await
     }
 
     fn about<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Record> {
@@ -247,11 +316,7 @@ impl KnownHosts {
                     verdict = Verdict::Changed {
                         file: record.file.clone(),
                         line: record.line,
-                        recorded: format!(
-                            "{} {}",
-                            algorithm_name(&record.entry.key),
-                            fingerprint(&record.entry.key)
-                        ),
+                        recorded: recorded(&record.entry.key),
                     };
                 }
                 _ => {}
@@ -278,6 +343,11 @@ fn record_name(address: &str, port: u16) -> String {
     } else {
         format!("[{address}]:{port}")
     }
+}
+
+/// A key as a person is told of it: its algorithm and fingerprint.
+pub(super) fn recorded(key: &PublicKey) -> String {
+    format!("{} {}", algorithm_name(key), fingerprint(key))
 }
 
 /// A key's SHA-256 fingerprint as ssh-keygen(1) shows it.

@@ -5,13 +5,14 @@
 
 mod append;
 mod certificate;
+mod edit;
 mod entry;
 mod judge;
 mod known_hosts;
 mod pattern;
 
 pub use certificate::{CertificateFault, CertificateVerdict};
-pub use known_hosts::{KnownHosts, Verdict};
+pub use known_hosts::{KnownHosts, RecordedKey, Verdict};
 
 pub(super) use certificate::time_fault;
 pub(super) use judge::KeyJudge;

@@ -3,6 +3,8 @@
 //! Main type: [`Names`]. Invariant: matching is linear in the pattern for each start, case-insensitive, and never
 //! treats `[` as a wildcard: only `*` and `?` are (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 
+use std::fmt;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use russh::keys::ssh_key::known_hosts::HostPatterns;
 use sha1::Sha1;
@@ -26,6 +28,13 @@ pub(super) enum Names {
 pub(super) struct Pattern {
     negated: bool,
     text: String,
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let negation = if self.negated { "!" } else { "" };
+        write!(formatter, "{negation}{}", self.text)
+    }
 }
 
 impl Names {
@@ -73,6 +82,28 @@ impl Names {
                 hash_name(salt, name).is_some_and(|found| found == *hash)
             }
         }
+    }
+
+    /// The field without `name`, which it matches; nothing where the line is about no other name.
+    pub(super) fn without(&self, name: &str) -> Option<String> {
+        let Self::Patterns(patterns) = self else {
+            return None;
+        };
+        let rest: Vec<Pattern> = patterns
+            .iter()
+            .filter(|pattern| pattern.negated || pattern.text != name)
+            .cloned()
+            .collect();
+        if rest.iter().all(|pattern| pattern.negated) {
+            return None;
+        }
+        let written: Vec<String> = rest.iter().map(ToString::to_string).collect();
+        let negation = if Self::Patterns(rest).matches(name) {
+            format!("!{name},")
+        } else {
+            String::new()
+        };
+        Some(format!("{negation}{}", written.join(",")))
     }
 
     /// Whether the name is hashed.

@@ -1,0 +1,186 @@
+//! A process that is killed at any step of a job's life: what the next commands make of it.
+//!
+//! Three things hold after every step: the job was launched at most once, the local session lost nothing, and the
+//! remote result is kept until it has been imported and compared.
+#![cfg(all(unix, debug_assertions))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of these tests fail as the tests do"
+)]
+
+#[path = "support/proxy.rs"]
+mod proxy;
+#[path = "offline/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "other tests use the rest of it")]
+mod support;
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt as _;
+use handover::handoff::FAIL_POINTS;
+use handover::job::{JobRecord, State};
+
+use support::{BOX, Ran, Stage, grown, until};
+
+/// How many steps are tried side by side.
+const AT_ONCE: usize = 3;
+/// Steps with which a job that is there already is closed, or ended.
+const CLOSING: [&str; 3] = ["close-settled", "close-noted", "close-cleaned"];
+const KILLING: [&str; 2] = ["kill-asked", "kill-ended"];
+
+/// Runs the program until it kills itself at this step.
+async fn dies(stage: &Stage, point: &str, arguments: &[&str]) {
+    let mut command = stage.command(arguments);
+    command.env("HANDOVER_FAILPOINT", point);
+    let ran = Ran::of(command).await;
+    assert_eq!(ran.code, None, "{point} was not reached: {ran:?}");
+}
+
+async fn only(stage: &Stage) -> JobRecord {
+    stage.jobs().await.remove(0)
+}
+
+/// How often the agent there was launched for the handoff.
+fn launches(stage: &Stage) -> usize {
+    if stage.is_there() {
+        stage.history_there().launches()
+    } else {
+        0
+    }
+}
+
+async fn survives(point: &str) {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let mode = "--round-trip";
+    let hangs = KILLING.contains(&point);
+    let message = if hangs {
+        "RULE say worked\nRULE hang"
+    } else {
+        "RULE say worked"
+    };
+    let send = [
+        "send",
+        BOX,
+        mode,
+        "--session",
+        &session,
+        "--message",
+        message,
+    ];
+    if CLOSING.contains(&point) {
+        dies(&stage, "send-uploaded", &send).await;
+        dies(&stage, point, &["sync"]).await;
+    } else if hangs {
+        dies(&stage, "watch-running", &send).await;
+        dies(&stage, point, &["kill", "-", "--grace", "1s"]).await;
+    } else {
+        dies(&stage, point, &send).await;
+    }
+    let record = only(&stage).await;
+    let launched = launches(&stage);
+    assert!(launched <= 1, "{point}");
+
+    // Whoever looks next finds the truth, as often as it looks.
+    for _ in 0..2 {
+        stage.run(&["sync", "--json"]).await.exits(0);
+    }
+    let directories = stage.job_directories();
+    if let Some(directory) = directories
+        .first()
+        .filter(|path| path.join("started").exists())
+    {
+        until("the job ends", || directory.join("exit").exists()).await;
+        assert!(
+            directory.join("back.json").exists(),
+            "{point}: the result is kept"
+        );
+        stage.run(&["sync", "--json"]).await.exits(0);
+    }
+    let found = only(&stage).await;
+    let back = found.collected_ms.is_some();
+    if found.was_launched() && !back {
+        let ran = stage.run(&["collect", "-", "--json"]).await;
+        assert_eq!(ran.exits(0).document()["outcome"], "completed", "{point}");
+    }
+    let ended = only(&stage).await;
+    assert!(ended.state.is_ended(), "{point}: {ended:?}");
+    let after = stage.history_here();
+    let new = grown(&before, &after);
+    if ended.was_launched() {
+        let expected = if hangs {
+            State::Killed
+        } else {
+            State::Completed
+        };
+        assert_eq!(ended.state, expected, "{point}");
+        assert_eq!((launches(&stage), new.len()), (1, 2), "{point}");
+        assert_eq!(new[1].text(), "worked", "{point}");
+    } else {
+        assert_eq!(
+            (ended.state, launches(&stage), new.len()),
+            (State::Killed, 0, 0),
+            "{point}"
+        );
+    }
+    for left in stage.job_directories() {
+        // Where the sender may not have got as far as making it, the tombstone stays in its way.
+        assert!(left.join("claim/tombstone").exists(), "{point}");
+        assert!(!left.join("session.json").exists(), "{point}");
+    }
+    assert!(ended.cleaned_ms.is_some(), "{point}: {record:?}, {ended:?}");
+    // The session is free.
+    let again = [
+        "send",
+        BOX,
+        mode,
+        "--session",
+        &session,
+        "--message",
+        "RULE say again",
+    ];
+    stage.run(&again).await.exits(0);
+    assert_eq!(grown(&after, &stage.history_here()).len(), 2, "{point}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_at_any_step_leaves_what_the_next_one_puts_right() {
+    // Prefix of the environment's own choice, to look at one step.
+    let only = std::env::var("HANDOVER_TEST_FAILPOINT").ok();
+    let points = FAIL_POINTS
+        .iter()
+        .filter(|point| only.as_ref().is_none_or(|only| point.starts_with(only)));
+    let tried: BTreeSet<&str> = futures::stream::iter(points)
+        .map(|point| async move {
+            survives(point).await;
+            *point
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    if only.is_none() {
+        assert_eq!(tried.len(), FAIL_POINTS.len());
+    }
+}
+
+#[tokio::test]
+async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let message = "RULE say bad\nRULE exit 7";
+    let send = ["send", BOX, "--session", &session, "--message", message];
+    dies(&stage, "launch-answered", &send).await;
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+    stage.run(&["sync"]).await.exits(0);
+    assert_eq!(only(&stage).await.state, State::Failed);
+    let jobs = stage.run(&["jobs", "--json"]).await.exits(0).document();
+    assert_eq!(jobs[0]["state"], "failed", "{jobs}");
+    let prune = ["prune", "--older-than", "0s", "--json"];
+    let pruned = stage.run(&prune).await.exits(0).document();
+    assert_eq!(pruned["jobs"][0]["done"], "kept_result");
+    stage.run(&["collect", "-"]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "bad");
+}
