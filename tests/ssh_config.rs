@@ -532,6 +532,7 @@ const BY_HAND: &[&str] = &[
     "Ciphers -chacha*,aes128-ctr\nHostKeyAlgorithms -ecdsa*\nPubkeyAcceptedAlgorithms -rsa*,sk-ssh*\n",
     "KexAlgorithms ^curve25519-sha256\nMACs -umac*,hmac-sha1\nCASignatureAlgorithms ssh-ed25519\nRequiredRSASize 2048\n",
     "KexAlgorithms -diffie*\nMACs hmac-sha2-256\nCASignatureAlgorithms -rsa*\nRequiredRSASize 4096\n",
+    "Protocol 2,1\nRSAAuthentication yes\nUseRoaming no\nCipher 3des\nCompressionLevel 9\nUser x\n",
     "ConnectTimeout 1h2m3s\nServerAliveInterval 1M30\nServerAliveCountMax 7\nConnectionAttempts 4\n",
     "ConnectTimeout none\nConnectTimeout 9\nServerAliveInterval none\nServerAliveInterval 2\n",
     "ConnectTimeout 0\nConnectTimeout 9\nServerAliveInterval 0\nServerAliveInterval 2\nServerAliveCountMax 0\n",

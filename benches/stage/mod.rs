@@ -152,6 +152,7 @@ impl Stage {
                 format!("{}:/usr/bin:/bin", home.join("bin").display()),
             )
             .env("HANDOVER_CONFIG_DIR", home.join("config"))
+            .env("HANDOVER_SSH_CONFIG", "none")
             .env("HANDOVER_STATE_DIR", &state)
             .stdin(Stdio::null());
         Ok(command)

@@ -19,6 +19,8 @@ pub(super) enum Class {
     Honoured(Honoured),
     /// It has no effect, and without it nothing is less safe. With one of these values, it says what is so anyway.
     Ignored(&'static [&'static str]),
+    /// It has no effect for ssh(1) either.
+    Retired,
     /// A host that it applies to is refused, unless the value is one of these.
     Refused {
         satisfied: &'static [&'static str],
@@ -173,10 +175,8 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     ignored("CanonicalizeMaxDots", &[]),
     ignored("CanonicalizePermittedCNAMEs", NONE),
     ignored("ChannelTimeout", NONE),
-    ignored("Cipher", &[]),
     ignored("ClearAllForwardings", &["yes", "true", "no", "false"]),
     ignored("Compression", OFF),
-    ignored("CompressionLevel", &[]),
     ignored("ControlMaster", OFF),
     ignored("ControlPath", NONE),
     ignored("ControlPersist", OFF),
@@ -214,7 +214,6 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     ignored("PermitLocalCommand", OFF),
     ignored("PermitRemoteOpen", &[]),
     ignored("PKCS11Provider", NONE),
-    ignored("Protocol", &["2"]),
     ignored("ProxyUseFdpass", OFF),
     ignored("RekeyLimit", &[]),
     ignored("RemoteCommand", NONE),
@@ -241,6 +240,30 @@ pub(super) const KEYWORDS: &[Keyword] = &[
     ignored("XAuthLocation", &[]),
 ];
 
+/// Keywords that ssh(1) passes over, in lower case.
+const RETIRED: [&str; 16] = [
+    "afstokenpassing",
+    "cipher",
+    "compressionlevel",
+    "fallbacktorsh",
+    "globalknownhostsfile2",
+    "kerberosauthentication",
+    "kerberostgtpassing",
+    "protocol",
+    "rhostsauthentication",
+    "rhostsrsaauthentication",
+    "rsaauthentication",
+    "useblacklistedkeys",
+    "useprivilegedport",
+    "useroaming",
+    "userknownhostsfile2",
+    "usersh",
+];
+static RETIRED_KEYWORD: Keyword = Keyword {
+    name: "a retired keyword",
+    class: Class::Retired,
+};
+
 /// Older names, in lower case, and the keywords that they mean today.
 const ALIASES: &[(&str, &str)] = &[
     (
@@ -251,6 +274,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("hostbasedkeytypes", "HostbasedAcceptedAlgorithms"),
     ("identityfile2", "IdentityFile"),
     ("keepalive", "TCPKeepAlive"),
+    // Debian's.
+    ("protocolkeepalives", "ServerAliveInterval"),
+    ("setuptimeout", "ServerAliveInterval"),
     ("pubkeyacceptedkeytypes", "PubkeyAcceptedAlgorithms"),
     ("skeyauthentication", "KbdInteractiveAuthentication"),
     ("smartcarddevice", "PKCS11Provider"),
@@ -259,6 +285,12 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// The keyword of this name, whatever its case; `None` when the manual has none.
 pub(super) fn find(name: &str) -> Option<&'static Keyword> {
+    if RETIRED
+        .iter()
+        .any(|retired| retired.eq_ignore_ascii_case(name))
+    {
+        return Some(&RETIRED_KEYWORD);
+    }
     let alias = ALIASES
         .iter()
         .find(|(alias, _)| alias.eq_ignore_ascii_case(name));
@@ -318,7 +350,7 @@ mod tests {
         for keyword in KEYWORDS {
             let rows = match keyword.class {
                 Class::Honoured(_) => &read,
-                Class::Ignored(_) => &not_used,
+                Class::Ignored(_) | Class::Retired => &not_used,
                 Class::Refused { .. } => &no_host,
             };
             assert!(

@@ -104,6 +104,7 @@ impl Options {
     ) -> Result<(), InvalidSshValue> {
         match keyword.class {
             Class::Honoured(honoured) => self.honour(honoured, words, at)?,
+            Class::Retired => {}
             Class::Ignored(satisfied) => {
                 if self.is_first(keyword) && !says(satisfied, words) {
                     self.notes.push(SshConfigNote::ignored(keyword.name, at));
