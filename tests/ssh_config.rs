@@ -20,6 +20,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+#[path = "support/sshd.rs"]
+#[expect(dead_code, reason = "shared with other test binaries")]
+mod sshd;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
@@ -205,6 +209,7 @@ impl Bench {
             configured("identitiesonly"),
             configured("hashknownhosts"),
             configured("stricthostkeychecking"),
+            configured("requiredrsasize"),
             configured("connecttimeout"),
             configured("connectionattempts"),
             configured("serveraliveinterval"),
@@ -218,6 +223,9 @@ impl Bench {
             "ciphers",
             "hostkeyalgorithms",
             "pubkeyacceptedalgorithms",
+            "kexalgorithms",
+            "macs",
+            "casignaturealgorithms",
         ] {
             facts.insert(keyword, printed.all(keyword));
         }
@@ -369,6 +377,19 @@ impl Bench {
             ("identityagent", agent),
             ("methods", methods),
             (
+                "kexalgorithms",
+                self.assembled("kexalgorithms", &settings.kex_algorithms),
+            ),
+            ("macs", self.assembled("macs", &settings.macs)),
+            (
+                "casignaturealgorithms",
+                self.assembled("casignaturealgorithms", &settings.ca_signature_algorithms),
+            ),
+            (
+                "requiredrsasize",
+                number(settings.required_rsa_size.map(u64::from), 1024),
+            ),
+            (
                 "connecttimeout",
                 number(settings.connect_timeout.map(|time| time.as_secs()), 0),
             ),
@@ -509,6 +530,8 @@ const BY_HAND: &[&str] = &[
     "Ciphers aes256-ctr,aes128-ctr\nHostKeyAlgorithms ssh-ed25519\nPubkeyAcceptedAlgorithms rsa-sha2-512\n",
     "Ciphers ^aes256-ctr\nHostKeyAlgorithms +ssh-rsa\nPubkeyAcceptedKeyTypes ^ssh-ed25519\n",
     "Ciphers -chacha*,aes128-ctr\nHostKeyAlgorithms -ecdsa*\nPubkeyAcceptedAlgorithms -rsa*,sk-ssh*\n",
+    "KexAlgorithms ^curve25519-sha256\nMACs -umac*,hmac-sha1\nCASignatureAlgorithms ssh-ed25519\nRequiredRSASize 2048\n",
+    "KexAlgorithms -diffie*\nMACs hmac-sha2-256\nCASignatureAlgorithms -rsa*\nRequiredRSASize 4096\n",
     "ConnectTimeout 1h2m3s\nServerAliveInterval 1M30\nServerAliveCountMax 7\nConnectionAttempts 4\n",
     "ConnectTimeout none\nConnectTimeout 9\nServerAliveInterval none\nServerAliveInterval 2\n",
     "ConnectTimeout 0\nConnectTimeout 9\nServerAliveInterval 0\nServerAliveInterval 2\nServerAliveCountMax 0\n",
@@ -826,4 +849,77 @@ fn a_file_that_others_can_write_is_refused_as_ssh_refuses_it() {
         assert_eq!(bench.ssh("box", None, None).is_ok(), good, "ssh {bits:o}");
         assert_eq!(bench.ours("box", None, None).is_ok(), good, "we {bits:o}");
     }
+}
+
+/// One file, with which `ssh` and `handover` reach the same host in the same way.
+#[test]
+#[ignore = "needs sshd"]
+fn the_way_that_a_file_describes_is_gone_by_both() {
+    let [outer, inner] = [(), ()].map(|()| sshd::Sshd::start(&sshd::SshdOptions::default()));
+    let bench = Bench::new();
+    let known = [
+        outer.known_hosts_line(&format!("[127.0.0.1]:{}", outer.port()), "ed25519"),
+        inner.known_hosts_line("behind", "ed25519"),
+    ];
+    bench.write("known hosts", &known.concat());
+    bench.write(
+        "more",
+        "Host outer\n  ConnectTimeout 50\nMatch final\n  HostKeyAlgorithms ssh-ed25519\n",
+    );
+    let config = format!(
+        "Include @/more\nHost inner outer\n  Hostname 127.0.0.1\n  UserKnownHostsFile \"@/known hosts\"\n\
+         GlobalKnownHostsFile none\n  IdentityAgent none\n  StrictHostKeyChecking yes\n  IdentitiesOnly yes\n\
+         KexAlgorithms curve25519-sha256\n  MACs hmac-sha2-512\n  Ciphers aes128-ctr\n\
+         Host inner\n  HostKeyAlias behind\n  Port {}\n  ProxyJump outer\n  IdentityFile {}\n\
+         Host outer\n  Port {}\n  IdentityFile {}\n",
+        inner.port(),
+        inner.path("id_rsa").display(),
+        outer.port(),
+        outer.path("id_ecdsa").display(),
+    );
+    bench.write("config", &config);
+    let logins = |server: &sshd::Sshd| {
+        let log = server.log();
+        let accepted = log
+            .iter()
+            .filter(|line| line.contains("Accepted publickey"));
+        accepted.count()
+    };
+    let environment = |command: &mut Command| {
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("HOME", bench.path("home"))
+            .env("HANDOVER_SSH_CONFIG", bench.path("config"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+    };
+    std::fs::create_dir(bench.path("home")).unwrap();
+
+    let mut ssh = Command::new("ssh");
+    ssh.arg("-F")
+        .arg(bench.path("config"))
+        .args(["-oBatchMode=yes", "inner", "echo through"]);
+    let output = environment(&mut ssh);
+    assert_eq!(
+        output.stdout,
+        b"through\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!((logins(&outer), logins(&inner)), (1, 1));
+
+    let mut handover = Command::new(env!("CARGO_BIN_EXE_handover"));
+    handover.args(["check", "inner", "--json"]);
+    let output = environment(&mut handover);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    for found in [
+        "\"name\":\"host key\",\"status\":\"ok\"",
+        "\"name\":\"authentication\",\"status\":\"ok\"",
+        "\"name\":\"shell\",\"status\":\"ok\"",
+    ] {
+        assert!(told.contains(found), "{found}: {told}");
+    }
+    assert!(logins(&outer) > 1 && logins(&inner) > 1, "through both");
 }

@@ -13,6 +13,14 @@
 mod client;
 #[expect(
     dead_code,
+    reason = "shared with tests/agent.rs, which uses other parts of it"
+)]
+#[path = "support/provider.rs"]
+mod provider;
+#[path = "support/remote.rs"]
+mod remote;
+#[expect(
+    dead_code,
     reason = "shared with tests/sshd.rs, which uses other parts of it"
 )]
 #[path = "support/sshd.rs"]
@@ -30,6 +38,8 @@ use anyhow::{Context, Result, ensure};
 use handover::demo::standin;
 use serde_json::Value;
 
+use provider::Provider;
+use remote::Remote;
 use sshd::{Sshd, SshdOptions, wait_for};
 use wine::{LocalAgent, Windows, without_escapes};
 
@@ -275,10 +285,7 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
     assert!(said().contains("handover collect"), "{}", said());
 
     let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
-    let job = job["jobs"][0]["id"].as_str().or(job[0]["id"].as_str());
-    let job = job.context("no job")?.to_owned();
-    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
-    let job = job[0]["job"]
+    let job = job[0]["id"]
         .as_str()
         .with_context(|| job.to_string())?
         .to_owned();
@@ -289,6 +296,65 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
             .export(&session)?
             .to_string()
             .contains("after the interrupt")
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn a_job_is_ended_from_windows() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Exe)?;
+    windows.new_session()?;
+    let message = "RULE write begun.txt x\nRULE hang";
+    let sent = windows.run(&["send", "far", "--json", "--message", message])?;
+    assert_eq!(result(sent.expect_code(0)?)?["outcome"], "running");
+    assert!(wait_for(DEADLINE, || far.in_work("begun.txt").exists()));
+    let job = windows.run(&["jobs", "--json"])?.expect_code(0)?.last()?;
+    let job = job[0]["id"].as_str().context("no job")?.to_owned();
+    windows
+        .run(&["kill", &job, "--grace", "1s", "--json"])?
+        .expect_code(0)?;
+    let jobs = windows.run(&["jobs", "--all", "--json"])?.expect_code(0)?;
+    assert_ne!(jobs.last()?[0]["state"], "running", "{}", jobs.stdout);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Wine, the Windows build, real opencode and sshd: tests/run --tier windows"]
+fn a_session_works_with_real_opencode_on_the_host_and_comes_back() -> Result<()> {
+    let program = std::env::var_os("HANDOVER_TEST_OPENCODE")
+        .context("HANDOVER_TEST_OPENCODE is not set: run these tests through tests/run")?;
+    let provider = Provider::start()?;
+    let remote = Remote::start(&Path::new(&program).canonicalize()?, &provider)?;
+    let windows = Windows::new(LocalAgent::Cmd)?;
+    let key = windows.profile(".ssh/other key");
+    std::fs::copy(remote.path("key"), &key)?;
+    // A path of Windows in the file of a person on Windows, and the agent where the other side's login finds it.
+    let key = Windows::profile_there(".ssh/other key");
+    let entry = remote.hosts_entry("far", "directory = \"~/work\"\nmodel = \"mock/m\"");
+    let entry = entry.replace(&format!("{:?}", remote.path("key")), &format!("'{key}'"));
+    windows.write_hosts(&entry)?;
+    windows.run(&["trust", "far", "--yes"])?.expect_code(0)?;
+    windows.run(&["check", "far"])?.expect_code(0)?;
+
+    let session = windows.new_session()?;
+    let message = r#"TOOL:bash {"command":"echo remote > made.txt","description":"make a file"}"#;
+    let sent = windows.run(&[
+        "send",
+        "far",
+        "--json",
+        "--round-trip",
+        "--message",
+        message,
+    ])?;
+    let sent = result(sent.expect_code(0)?)?;
+    assert_eq!(sent["outcome"], "completed", "{sent}");
+    assert_eq!(remote.shell("cat work/made.txt")?.trim(), "remote");
+    let after = windows.export(&session)?;
+    assert!(after.to_string().contains("mock reply to"), "{after}");
+    assert_eq!(
+        after["info"]["directory"],
+        Windows::profile_there("my project")
     );
     Ok(())
 }

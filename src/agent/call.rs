@@ -30,7 +30,7 @@ impl<'a> JobCall<'a> {
         Self { directory }
     }
 
-    fn verb(&self, verb: &str, argument: &str) -> Result<ScriptCall, AgentError> {
+    pub(super) fn verb(&self, verb: &str, argument: &str) -> Result<ScriptCall, AgentError> {
         let directory = self.directory.as_str();
         ScriptCall::new(
             JOB_SCRIPT,

@@ -38,9 +38,14 @@ pub mod names {
     pub const EVENTS: &str = "events.ndjson";
     /// The agent's error output, and the runner's own words.
     pub const STDERR: &str = "stderr.log";
-    /// Follow-up messages: a client puts `NAME.part` here and renames it to `NAME.txt`; when the rename fails, the
-    /// message was refused.
+    /// Follow-up messages: what is renamed into it as `NAME.txt` is taken; when the rename fails, the message was
+    /// refused.
     pub const INBOX: &str = "inbox";
+    /// A follow-up message until the job's script moves it into the inbox; its name in there is `NAME.txt`.
+    #[must_use]
+    pub fn message(name: &str) -> String {
+        format!("say-{name}.txt")
+    }
     /// Asks for the end: lines `reason=` and `grace=`, by a client or by the runner's own time limit.
     pub const KILL: &str = "kill";
     /// The result.

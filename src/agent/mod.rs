@@ -11,6 +11,7 @@
 
 mod call;
 mod continuation;
+mod delivery;
 mod error;
 mod files;
 mod identity;
@@ -36,6 +37,7 @@ mod stub;
 
 pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
+pub use delivery::Delivery;
 pub use error::AgentError;
 pub use files::{JobFile, JobKind, JobRecord, JobSpec, Mode, names, runner_script};
 pub use identity::LocalIdentity;

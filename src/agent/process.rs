@@ -303,6 +303,73 @@ mod tests {
         });
     }
 
+    #[cfg(windows)]
+    async fn run_cmd(
+        script: &Path,
+        arguments: &[&str],
+        directory: Option<&Path>,
+    ) -> (Result<Ended, AgentError>, String) {
+        use std::io::{Read, Seek};
+        let mut file = tempfile::tempfile().unwrap();
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let stdout = file.try_clone().unwrap();
+        let limit = Duration::from_secs(120);
+        let ended = run(script, &arguments, directory, stdout, "test", limit).await;
+        let mut said = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut said).unwrap();
+        (ended, said)
+    }
+
+    /// A command script in a directory whose name has what a careless command line would break at.
+    #[cfg(windows)]
+    fn command_script(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("a b & (c)");
+        std::fs::create_dir(&directory).unwrap();
+        let script = directory.join("opencode.cmd");
+        std::fs::write(&script, text).unwrap();
+        (root, script)
+    }
+
+    #[cfg(windows)]
+    #[tokio::test]
+    async fn a_command_script_gets_its_arguments_as_they_are() {
+        let (_root, script) = command_script("@echo [%~1] [%~2] [%~3]\r\n@exit /b 3\r\n");
+        let arguments = ["export", "ses_1a", "two words"];
+        let (ended, said) = run_cmd(&script, &arguments, None).await;
+        assert_eq!(ended.unwrap().status.code(), Some(3));
+        assert_eq!(said.trim_end(), "[export] [ses_1a] [two words]");
+        let (refused, said) = run_cmd(&script, &["a&echo b"], None).await;
+        assert!(matches!(refused, Err(AgentError::UnsafeArgument { .. })));
+        assert_eq!(said, "");
+    }
+
+    #[cfg(windows)]
+    #[tokio::test]
+    async fn a_command_script_that_is_given_up_ends_with_what_it_started() {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        // The script waits for a shell that waits for a program, and the last two have the file open.
+        let (root, script) = command_script("@cmd /c \"ping -n 600 127.0.0.1 >held\"\r\n");
+        let (directory, held) = (root.path().to_owned(), root.path().join("held"));
+        let work = tokio::spawn(async move { run_cmd(&script, &[], Some(&directory)).await });
+        let is_free = || {
+            let mut alone = std::fs::OpenOptions::new();
+            alone.read(true).share_mode(0).open(&held).is_ok()
+        };
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while std::fs::metadata(&held).map_or(0, |file| file.len()) == 0 || is_free() {
+            assert!(std::time::Instant::now() < end, "it never began");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        work.abort();
+        assert!(work.await.err().unwrap().is_cancelled());
+        while !is_free() {
+            assert!(std::time::Instant::now() < end, "what it started lives on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     #[cfg(unix)]
     #[tokio::test]
     async fn a_directory_that_is_gone_is_named_and_not_the_program() {

@@ -23,6 +23,7 @@ pub struct EventParser {
     position: u64,
     pending: u64,
     session: Option<SessionId>,
+    timestamp: Option<u64>,
 }
 
 impl EventParser {
@@ -80,7 +81,14 @@ impl EventParser {
         if self.session.is_none() {
             self.session = line.session.as_deref().and_then(|id| id.parse().ok());
         }
+        self.timestamp = line.timestamp.or(self.timestamp);
         event(line)
+    }
+
+    /// When the newest event was made, in milliseconds since 1970 by the clock of its machine.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<u64> {
+        self.timestamp
     }
 
     /// The session that the events are of, once one has come.
@@ -108,6 +116,8 @@ struct Line {
     kind: String,
     #[serde(default, rename = "sessionID")]
     session: Option<String>,
+    #[serde(default)]
+    timestamp: Option<u64>,
     #[serde(default)]
     part: Option<Part>,
     #[serde(default)]

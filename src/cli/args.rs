@@ -77,6 +77,16 @@ pub(crate) enum Command {
     Collect(CollectArgs),
     /// List the jobs that this machine has sent.
     Jobs(JobsArgs),
+    /// Show one job, as its host shows it now.
+    Status(StatusArgs),
+    /// Show what a job's agent says and does.
+    Logs(LogsArgs),
+    /// Keep a table of jobs up to date until they have ended.
+    Watch(WatchArgs),
+    /// Wait until jobs have ended.
+    Wait(WaitJobsArgs),
+    /// Give a running agent a follow-up message.
+    Say(SayArgs),
     /// End a job: its agent with everything that it has started. What it had done can be collected.
     #[command(after_help = KILL_HELP)]
     Kill(KillArgs),
@@ -210,6 +220,9 @@ pub(crate) struct CollectArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
     #[arg(value_name = "JOB", allow_hyphen_values = true)]
     pub(crate) job: String,
+    /// Import the session that a 'run' has made, whole, into the current directory.
+    #[arg(long)]
+    pub(crate) import: bool,
     #[command(flatten)]
     pub(crate) waiting: WaitArgs,
 }
@@ -244,18 +257,111 @@ pub(crate) struct JobsArgs {
     /// All that ever were, not only live ones and those with a result to collect.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only this session's.
-    #[arg(long, value_name = "ID")]
-    pub(crate) session: Option<String>,
-    /// Only this host's.
+    /// Only those on this host.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
+    /// Only those in this state (several: running,failed), ended ones too.
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) state: Vec<String>,
+    /// Only this session's, and those that its agent has started.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
     /// Look on the host (without --host on all) for jobs that this machine has no record of, and make records of them.
     #[arg(long, conflicts_with_all = ["all", "session"])]
     pub(crate) discover: bool,
     /// Print one JSON array, newest first.
     #[arg(long)]
     pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  handover logs -              what the newest job's agent has said and done
+  handover logs -f j0mi5       go on until the job has ended
+  handover logs --raw j0mi5    the events as opencode printed them, byte for byte";
+
+#[derive(Debug, Args)]
+#[command(after_help = LOGS_EXAMPLES)]
+pub(crate) struct LogsArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    /// Go on until the job has ended, over a lost connection too.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The bytes as they are.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+    /// The agent's error output instead of its events.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) stderr: bool,
+    /// Print one JSON document an event.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The end of the events, with nothing in it that a model may not see.
+    #[arg(long, hide = true, conflicts_with_all = ["follow", "raw", "stderr"])]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The jobs; without one all that have not ended.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) jobs: Vec<String>,
+    /// Print one JSON document a change.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitJobsArgs {
+    /// The jobs: ids, beginnings of them, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true, required = true)]
+    pub(crate) jobs: Vec<String>,
+    /// Stop waiting after this time ('30s', '2h'); the jobs go on, and the exit code is 10.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Return as soon as one of them has ended.
+    #[arg(long)]
+    pub(crate) any: bool,
+    /// Print one JSON document a job, when it has ended.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SayArgs {
+    /// The job: its id, the beginning of one, or '-' for the newest.
+    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    pub(crate) job: String,
+    /// The message; '-' is standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) message: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The same, with nothing in it that a model may not see.
+    #[arg(long, hide = true)]
+    pub(crate) for_model: bool,
 }
 
 #[derive(Debug, Args)]
@@ -266,11 +372,14 @@ pub(crate) struct KillArgs {
     /// How long the agent may take to end by itself ('0s', '1m').
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
     pub(crate) grace: Duration,
+    /// The session whose agent asks for this: the job must be one that it has started.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) parent: Option<String>,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
     /// The same, with nothing in it that a model may not see.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, requires = "parent")]
     pub(crate) for_model: bool,
 }
 

@@ -8,6 +8,7 @@ use crate::handoff::Client;
 pub(crate) async fn run(client: &Client, args: &CollectArgs) -> Result<u8, CliError> {
     let collection = client
         .collect(args.job.as_str())
+        .import(args.import)
         .forget(args.waiting.forget)
         .merge(args.waiting.merge);
     let renderer = Renderer::new(args.waiting.form());

@@ -167,6 +167,17 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                  ('handover send {host}') or start a new one ('handover run {host}')"
             )),
         },
+        HandoffError::Settings { .. } => entry(
+            "configuration",
+            CONFIGURATION,
+            Some("on_finish = [\"program\", \"argument\"] is all that it can hold"),
+        ),
+        HandoffError::NoLog { .. } => entry(
+            "no_log",
+            CONFLICT,
+            Some("'handover status' shows what is known of the job"),
+        ),
+        HandoffError::NotWatched { .. } => entry("unreachable", UNREACHABLE, None),
         HandoffError::NotOwnJob { .. } => entry(
             "not_own_job",
             CONFLICT,

@@ -1,35 +1,16 @@
 //! `handover jobs`: what this machine has sent, as it was last seen. No host is asked.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use comfy_table::{Table, presets};
-use serde::Serialize;
 
-use super::args::JobsArgs;
+use super::args::{Form, JobsArgs};
+use super::job_view::{JobView, ago, state_words};
 use super::render::{data_line, json_line, say};
+use super::text::one_line;
 use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
 use crate::hosts::HostName;
-use crate::job::{JobKind, JobRecord, Mode, State, now_ms};
+use crate::job::{JobRecord, State};
 use crate::session::SessionId;
-
-#[derive(Serialize)]
-struct Row<'a> {
-    id: &'a str,
-    state: State,
-    host: &'a str,
-    session: Option<&'a str>,
-    kind: JobKind,
-    title: Option<&'a str>,
-    prompt: Option<&'a str>,
-    mode: Mode,
-    created: String,
-    collected: bool,
-    directory: Option<&'a str>,
-    agent: Option<&'a str>,
-    model: Option<&'a str>,
-    error: Option<&'a str>,
-}
 
 pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError> {
     let host: Option<HostName> = args.host.as_deref().map(parse).transpose()?;
@@ -37,24 +18,41 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         return discover::run(client, host.as_slice(), args.json).await;
     }
     let session: Option<SessionId> = args.session.as_deref().map(parse).transpose()?;
-    let jobs: Vec<JobRecord> = client
-        .jobs()
-        .await?
+    let states: Vec<State> = args
+        .state
+        .iter()
+        .map(|name| state(name))
+        .collect::<Result<_, _>>()?;
+    let all = client.jobs().await?;
+    if let Some(host) = &host
+        && !all.iter().any(|job| &job.host == host)
+    {
+        // A mistyped name is no empty list; a host that is configured no more may still have jobs.
+        client.host(host.as_str())?;
+    }
+    let jobs: Vec<JobRecord> = all
         .into_iter()
-        .filter(|job| args.all || job.state.is_live() || job.is_uncollected())
+        .filter(|job| args.all || !states.is_empty() || job.state.is_live() || job.is_uncollected())
+        .filter(|job| states.is_empty() || states.contains(&job.state))
         .filter(|job| host.as_ref().is_none_or(|host| &job.host == host))
         .filter(|job| {
-            session
-                .as_ref()
-                .is_none_or(|session| job.session.as_ref() == Some(session))
+            session.as_ref().is_none_or(|session| {
+                job.session.as_ref() == Some(session) || job.parent.as_ref() == Some(session)
+            })
         })
         .collect();
-    if args.json {
-        json_line(&jobs.iter().map(row).collect::<Vec<_>>());
+    let form = Form::of(args.json, args.for_model);
+    if form != Form::Person {
+        json_line(
+            &jobs
+                .iter()
+                .map(|job| JobView::new(job, form))
+                .collect::<Vec<_>>(),
+        );
         return Ok(exit::DONE);
     }
     if jobs.is_empty() {
-        say(if args.all {
+        say(if args.all || !states.is_empty() {
             "no jobs"
         } else {
             "no live jobs and no results to collect; the others: handover jobs --all"
@@ -64,53 +62,42 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_header(["JOB", "STATE", "HOST", "SESSION", "MODE", "AGE"]);
+        .set_header(["JOB", "STATE", "HOST", "SESSION", "MODE", "AGE", "WHAT"]);
     for job in &jobs {
+        let what = job.title.as_ref().or(job.prompt.as_ref());
         table.add_row([
             job.id.to_string(),
-            if job.is_uncollected() {
-                format!("{}, not collected", job.state)
-            } else {
-                job.state.to_string()
-            },
+            state_words(job),
             job.host.to_string(),
             job.session
                 .as_ref()
                 .map_or_else(|| "-".to_owned(), ToString::to_string),
-            job.mode.to_string(),
-            age(job.created_ms()),
+            mode(job),
+            ago(job.created_ms()),
+            what.map_or_else(String::new, |text| one_line(text, 40)),
         ]);
     }
     data_line(&table.trim_fmt());
-    say("the states are as last seen: 'handover collect JOB' looks at the host");
+    say("the states are as last seen: 'handover status JOB' looks at the host");
     Ok(exit::DONE)
 }
 
-fn row(job: &JobRecord) -> Row<'_> {
-    Row {
-        id: job.id.as_str(),
-        state: job.state,
-        host: job.host.as_str(),
-        session: job.session.as_ref().map(SessionId::as_str),
-        kind: job.kind,
-        title: job.title.as_deref(),
-        prompt: job.prompt.as_deref(),
-        mode: job.mode,
-        created: timestamp(job.created_ms()),
-        collected: job.collected_ms.is_some(),
-        directory: job.directory.as_deref(),
-        agent: job.agent.as_deref(),
-        model: job.model.as_deref(),
-        error: job.error.as_deref(),
+fn mode(job: &JobRecord) -> String {
+    match job.kind {
+        crate::job::JobKind::Spawn => job.kind.to_string(),
+        _ => job.mode.to_string(),
     }
 }
 
-fn timestamp(ms: u64) -> String {
-    let time: SystemTime = UNIX_EPOCH + Duration::from_millis(ms);
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
-fn age(created_ms: u64) -> String {
-    let seconds = now_ms().saturating_sub(created_ms) / 1000;
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+fn state(name: &str) -> Result<State, CliError> {
+    State::ALL
+        .into_iter()
+        .find(|state| state.name() == name.to_ascii_lowercase())
+        .ok_or_else(|| {
+            let names: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
+            CliError::Usage(format!(
+                "{name:?} is no state; the states are {}",
+                names.join(", ")
+            ))
+        })
 }

@@ -2,15 +2,18 @@
 
 use super::args::{Form, KillArgs};
 use super::render::{json_line, say};
-use super::{CliError, exit};
+use super::{CliError, exit, parse};
 use crate::handoff::{Client, KillEnding, Killed};
 
 pub(crate) async fn run(client: &Client, args: &KillArgs) -> Result<u8, CliError> {
-    let killed = client
-        .kill(args.job.as_str())
-        .grace(args.grace)
-        .run()
-        .await?;
+    let mut name = args.job.clone();
+    if let Some(parent) = &args.parent {
+        let job = client.all_jobs().get(&name).await?;
+        job.require_parent(&parse(parent)?)?;
+        // The one that was judged, whatever job is the newest by now.
+        name = job.id().to_string();
+    }
+    let killed = client.kill(name).grace(args.grace).run().await?;
     match Form::of(args.json, args.for_model) {
         // Ids, names and counts alone: nothing that a model may not see.
         Form::Json | Form::Model => json_line(&killed),

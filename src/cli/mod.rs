@@ -11,9 +11,11 @@ mod exit;
 mod forward;
 mod hosts;
 mod interrupt;
+mod job_view;
 mod jobs;
 mod kill;
 mod logging;
+mod logs;
 mod man;
 mod model;
 mod plugin;
@@ -21,11 +23,15 @@ mod prompt;
 mod prune;
 mod render;
 mod run;
+mod say;
 mod send;
+mod status;
 mod sync;
 mod text;
 mod trip;
 mod trust;
+mod wait;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -173,25 +179,35 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
             }
         ));
     }
-    let done = match &cli.command {
-        Command::Send(args) => send::run(&client, args).await,
-        Command::Run(args) => run::run(&client, args).await,
-        Command::Collect(args) => collect::run(&client, args).await,
-        Command::Jobs(args) => jobs::run(&client, args).await,
-        Command::Kill(args) => kill::run(&client, args).await,
-        Command::Prune(args) => prune::run(&client, args).await,
-        Command::Sync(args) => sync::run(&client, args).await,
-        Command::Hosts(args) => Ok(hosts::run(&client, args)),
-        Command::Trust(args) => trust::run(&client, args).await,
-        Command::Check(args) => check::run(&client, args).await,
-        Command::Forward(args) => forward::run(&client, args).await,
+    let done = verb(&client, &cli.command).await;
+    client.announce().await;
+    client.close().await;
+    done
+}
+
+async fn verb(client: &Client, command: &Command) -> Result<u8, CliError> {
+    match command {
+        Command::Send(args) => send::run(client, args).await,
+        Command::Run(args) => run::run(client, args).await,
+        Command::Collect(args) => collect::run(client, args).await,
+        Command::Jobs(args) => jobs::run(client, args).await,
+        Command::Kill(args) => kill::run(client, args).await,
+        Command::Prune(args) => prune::run(client, args).await,
+        Command::Sync(args) => sync::run(client, args).await,
+        Command::Status(args) => status::run(client, args).await,
+        Command::Logs(args) => logs::run(client, args).await,
+        Command::Watch(args) => watch::run(client, args).await,
+        Command::Wait(args) => wait::run(client, args).await,
+        Command::Say(args) => say::run(client, args).await,
+        Command::Hosts(args) => Ok(hosts::run(client, args)),
+        Command::Trust(args) => trust::run(client, args).await,
+        Command::Check(args) => check::run(client, args).await,
+        Command::Forward(args) => forward::run(client, args).await,
         Command::Demo(_)
         | Command::Plugin(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(HandoffError::Aborted.into()),
-    };
-    client.close().await;
-    done
+    }
 }
 
 /// Reads a value that clap took as text.
@@ -210,7 +226,12 @@ fn form(command: &Command) -> Form {
         Command::Kill(args) => return Form::of(args.json, args.for_model),
         Command::Run(args) => return Form::of(args.json, args.for_model),
         Command::Hosts(args) => return Form::of(args.json, args.for_model),
-        Command::Jobs(args) => args.json,
+        Command::Jobs(args) => return Form::of(args.json, args.for_model),
+        Command::Status(args) => return Form::of(args.json, args.for_model),
+        Command::Logs(args) => return Form::of(args.json, args.for_model),
+        Command::Wait(args) => return Form::of(args.json, args.for_model),
+        Command::Say(args) => return Form::of(args.json, args.for_model),
+        Command::Watch(args) => args.json,
         Command::Prune(args) => args.json,
         Command::Sync(args) => args.json,
         Command::Trust(args) => args.json,

@@ -75,7 +75,7 @@ pub(crate) fn event(event: &Event) -> Option<Event> {
     }
 }
 
-fn agent_event(event: &AgentEvent) -> Option<AgentEvent> {
+pub(crate) fn agent_event(event: &AgentEvent) -> Option<AgentEvent> {
     match event {
         AgentEvent::Reasoning { .. } => None,
         AgentEvent::ToolUse { tool, status, .. } => Some(AgentEvent::ToolUse {
@@ -136,6 +136,7 @@ fn words(error: &HandoffError) -> String {
         HandoffError::Store(error) => store(error),
         HandoffError::LocalUser { host, .. } => format!("the user for host {host} is not known"),
         HandoffError::LocalFile { .. } => "a file on this machine cannot be used".to_owned(),
+        HandoffError::Settings { .. } => "handover's configuration file cannot be used".to_owned(),
         HandoffError::NoSession { .. } => "there is no session in this directory".to_owned(),
         HandoffError::AgentMissing { host, .. } => format!("opencode was not found on host {host}"),
         HandoffError::AgentBroken { host, .. } => {
@@ -171,6 +172,8 @@ fn words(error: &HandoffError) -> String {
         HandoffError::NoSessionYet { .. }
         | HandoffError::InboxClosed { .. }
         | HandoffError::NotOwnJob { .. }
+        | HandoffError::NoLog { .. }
+        | HandoffError::NotWatched { .. }
         | HandoffError::SameMachine { .. }
         | HandoffError::WrongSession { .. }
         | HandoffError::DiskFull { .. }

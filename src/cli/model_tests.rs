@@ -520,8 +520,9 @@ numbered!(HandoffError, handoff_number:
     HandoffError::NotEnded { .. } => 32, HandoffError::TooManyJobs { .. } => 33,
     HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
     HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
+    HandoffError::NoLog { .. } => 38, HandoffError::NotWatched { .. } => 39, HandoffError::Settings { .. } => 40,
 );
-const HANDOFF: usize = 38;
+const HANDOFF: usize = 41;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -545,6 +546,15 @@ fn handoff_samples() -> Vec<HandoffError> {
             host: host(),
         },
         HandoffError::NotOwnJob { job: job.clone() },
+        HandoffError::NoLog { job: job.clone() },
+        HandoffError::Settings {
+            path: path(),
+            reason: text(),
+        },
+        HandoffError::NotWatched {
+            job: job.clone(),
+            host: host(),
+        },
         HandoffError::SameMachine { host: host() },
         HandoffError::AgentMissing {
             host: host(),

@@ -210,7 +210,7 @@ fn step_words(step: Step) -> &'static str {
     }
 }
 
-fn agent_words(event: &AgentEvent) -> Option<String> {
+pub(crate) fn agent_words(event: &AgentEvent) -> Option<String> {
     match event {
         AgentEvent::Text { text } => Some(format!(
             "  agent: {}",

@@ -28,7 +28,6 @@ pub(crate) struct BringBack<'a> {
     pub(crate) client: &'a Client,
     pub(crate) reporter: &'a Reporter,
     pub(crate) record: &'a JobRecord,
-    pub(crate) session: SessionId,
     pub(crate) directory: &'a RemotePath,
     pub(crate) homecoming: Homecoming,
 }
@@ -83,15 +82,17 @@ impl BringBack<'_> {
     }
 
     /// Checks what was fetched, imports what is new of it, and reads it back.
-    pub(crate) async fn land(&self, exit: &Exit) -> Result<Trip, HandoffError> {
+    pub(crate) async fn land(
+        &self,
+        session: &SessionId,
+        exit: &Exit,
+    ) -> Result<Trip, HandoffError> {
         let workspace = self.workspace()?;
-        self.reporter
-            .step(Step::Import, self.session.as_str())
-            .await;
+        self.reporter.step(Step::Import, session.as_str()).await;
         let agent = self.client.local_agent()?;
         let before = workspace.join(local_files::BEFORE);
-        export(&agent, &self.session, &before).await?;
-        let prepared = self.prepare(&workspace, &before).await?;
+        export(&agent, session, &before).await?;
+        let prepared = self.prepare(session, &workspace, &before).await?;
         if prepared.returned.assistant_messages == 0 {
             return Err(HandoffError::NothingNew {
                 host: self.record.host.clone(),
@@ -105,17 +106,15 @@ impl BringBack<'_> {
         } else {
             &self.record.local_directory
         };
-        agent
-            .import(&prepared.document, &self.session, directory)
-            .await?;
+        agent.import(&prepared.document, session, directory).await?;
         let after = workspace.join(local_files::AFTER);
-        export(&agent, &self.session, &after).await?;
+        export(&agent, session, &after).await?;
         let expected = prepared.returned.new_message_ids.clone();
         let imported = prepared.document.clone();
         let difference = blocking(move || compare(&before, &imported, &after, &expected)).await?;
         if difference.missing + difference.lost > 0 {
             return Err(HandoffError::NotVerified {
-                session: self.session.clone(),
+                session: session.clone(),
                 missing: difference.missing,
                 lost: difference.lost,
             });
@@ -136,7 +135,12 @@ impl BringBack<'_> {
     }
 
     /// Makes the document to import, and refuses it when the local session went its own way.
-    async fn prepare(&self, workspace: &Path, before: &Path) -> Result<Prepared, HandoffError> {
+    async fn prepare(
+        &self,
+        session: &SessionId,
+        workspace: &Path,
+        before: &Path,
+    ) -> Result<Prepared, HandoffError> {
         let known = local_files::knows_sent(self.client.places(), &self.record.id);
         if !known && !self.homecoming.merge {
             return Err(HandoffError::SentElsewhere {
@@ -157,7 +161,7 @@ impl BringBack<'_> {
             workspace.join(local_files::BACK),
             workspace.join(local_files::IMPORT),
         );
-        let (before, session) = (before.to_owned(), self.session.clone());
+        let (before, moved) = (before.to_owned(), session.clone());
         let (prepared, own, user_went_on) = blocking(move || {
             let local = inspect(open(&before)?, &Limits::default())?;
             // Where it is not known what was sent, what is here was.
@@ -167,10 +171,10 @@ impl BringBack<'_> {
                 local.message_ids.iter().cloned().collect()
             };
             if let Some(message) = &local.reverted_to {
-                let (session, message) = (session.clone(), message.clone());
+                let (session, message) = (moved.clone(), message.clone());
                 return Err(HandoffError::Reverted { session, message });
             }
-            let returned = sift(&back, &document, &session, &sent, &local)?;
+            let returned = sift(&back, &document, &moved, &sent, &local)?;
             let newest_created_ms =
                 inspect(open(&document)?, &Limits::default())?.newest_created_ms;
             let new: HashSet<&String> = returned.new_message_ids.iter().collect();
@@ -192,7 +196,7 @@ impl BringBack<'_> {
         // A turn that hands its own session over ends here with the agent's closing words: nobody went on then.
         if user_went_on && !self.homecoming.merge {
             return Err(HandoffError::Diverged {
-                session: self.session.clone(),
+                session: session.clone(),
                 count: own,
             });
         }
@@ -223,7 +227,7 @@ impl BringBack<'_> {
     }
 
     /// A host whose clock is ahead has made messages of the future: the next turn here must come after them.
-    async fn wait_for_clock(&self, newest_ms: Option<i64>) -> Result<(), HandoffError> {
+    pub(crate) async fn wait_for_clock(&self, newest_ms: Option<i64>) -> Result<(), HandoffError> {
         let Some(newest_ms) = newest_ms else {
             return Ok(());
         };
@@ -255,7 +259,7 @@ pub(crate) async fn export(
     Ok(agent.export(session, to).await?)
 }
 
-fn sift(
+pub(crate) fn sift(
     back: &Path,
     document: &Path,
     session: &SessionId,
@@ -328,7 +332,7 @@ fn compare(
     Ok(difference)
 }
 
-fn trip(returned: Returned, exit: &Exit) -> Trip {
+pub(crate) fn trip(returned: Returned, exit: &Exit) -> Trip {
     let summary = returned.summary;
     Trip {
         text: summary.last_text,

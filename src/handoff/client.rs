@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::announce::{Settings, settings_file};
 use super::bring_back::{blocking, open};
 use super::{
     CollectBuilder, Discovery, HandoffBuilder, HandoffError, KillBuilder, PruneBuilder,
@@ -32,6 +33,7 @@ struct Inner {
     set_aside: Option<PathBuf>,
     pool: Pool,
     opencode: Option<PathBuf>,
+    settings: Settings,
     /// The notes about the ssh_config that have been logged.
     told: Mutex<BTreeSet<String>>,
 }
@@ -74,9 +76,10 @@ impl Client {
     /// [`store_set_aside`](Self::store_set_aside).
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] or [`HandoffError::Store`].
+    /// [`HandoffError::Hosts`], [`HandoffError::Settings`] or [`HandoffError::Store`].
     pub fn open(options: ClientOptions) -> Result<Self, HandoffError> {
         let hosts = Hosts::load(&options.places)?.with_inline(options.inline_hosts);
+        let settings = Settings::load(&settings_file(&options.places.config_dir))?;
         let (store, set_aside) = Store::open_or_set_aside(&options.places.store_file())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -86,6 +89,7 @@ impl Client {
                 set_aside,
                 pool: Pool::new(options.connect),
                 opencode: options.opencode,
+                settings,
                 told: Mutex::default(),
             }),
         })
@@ -108,9 +112,11 @@ impl Client {
     /// Begins a handoff to a host.
     ///
     /// # Errors
-    /// [`HandoffError::Hosts`] when there is no such host, or when its kind is not supported yet.
+    /// [`HandoffError::Hosts`] when there is no such host, when its kind is not supported yet, or when what the
+    /// ssh_config says of it cannot be used.
     pub fn handoff(&self, host: &str) -> Result<HandoffBuilder, HandoffError> {
         let host = self.host(host)?;
+        self.resolve(&host)?;
         Ok(HandoffBuilder::new(
             self.clone(),
             host,
@@ -208,6 +214,10 @@ impl Client {
         let host = self.inner.hosts.get(name)?;
         host.require_supported()?;
         Ok(host.clone())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     /// What the ssh_config says of a host, and what of that has no effect.

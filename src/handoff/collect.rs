@@ -213,7 +213,7 @@ impl Collection<'_> {
         let Some(place) = located else {
             return Ok(self.detached());
         };
-        if self.record.collected_ms.is_some() {
+        if self.record.is_brought_home() {
             let mut follow = self.follow(&place, homecoming);
             follow.clean_up(link).await;
             return Ok(follow.outcome(Ending::Completed, None));
@@ -305,6 +305,7 @@ impl Collection<'_> {
             ending: Ending::Detached,
             job: self.record.id.clone(),
             host: self.record.host.clone(),
+            kind: self.record.kind,
             session: self.record.session.clone(),
             mode: self.record.mode,
             trip: None,

@@ -103,6 +103,28 @@ pub enum HandoffError {
         /// The host.
         host: HostName,
     },
+    /// The configuration file cannot be used.
+    #[error("cannot use {}: {reason}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to read of a job: it was never launched, or its files were removed.
+    #[error("there is no log of job {job}")]
+    NoLog {
+        /// The job.
+        job: JobId,
+    },
+    /// A job cannot be watched, for the reason that another one of its host was told.
+    #[error("job {job} cannot be watched: host {host} cannot be asked")]
+    NotWatched {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostName,
+    },
     /// A session's agent may steer and end the jobs of its own session alone.
     #[error("job {job} was not started by this session")]
     NotOwnJob {

@@ -10,11 +10,14 @@ use super::watch::{Watch, Watched};
 use super::{Client, Ending, HandoffError, Outcome, Trip, local_files, remote};
 use crate::agent::{Exit, ExitReason, Phase, RemoveAnswer};
 use crate::events::Step;
-use crate::job::{JobRecord, State, end_evidence, now_ms};
+use crate::job::{Attributes, JobKind, JobRecord, State, end_evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// For how long a lost host is tried again once the job has ended: what is left to do there can wait.
-const TIDY_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIDY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of the agent's last text that are kept in the record.
+const RESULT_LIMIT: usize = 2 << 10;
 
 /// A launched job and what is to become of it.
 pub(crate) struct Follow<'a> {
@@ -69,17 +72,20 @@ impl Follow<'_> {
         link: &mut Link,
         exit: &Exit,
     ) -> Result<Outcome, HandoffError> {
+        if self.record.kind == JobKind::Spawn {
+            return self.take_spawned(link, exit).await;
+        }
+        let session = self
+            .record
+            .session
+            .clone()
+            .ok_or_else(|| HandoffError::NoSessionYet {
+                job: self.record.id.clone(),
+            })?;
         let back = BringBack {
             client: self.client,
             reporter: self.reporter,
             record: self.record,
-            session: self
-                .record
-                .session
-                .clone()
-                .ok_or_else(|| HandoffError::NoSessionYet {
-                    job: self.record.id.clone(),
-                })?,
             homecoming: self.homecoming,
             directory: &self.directory,
         };
@@ -91,7 +97,7 @@ impl Follow<'_> {
         if fetched.is_none() {
             return Ok(self.outcome(Ending::Detached, None));
         }
-        let landed = back.land(exit).await;
+        let landed = back.land(&session, exit).await;
         let trip = match landed {
             Ok(trip) => trip,
             Err(HandoffError::NothingNew { .. }) => {
@@ -109,6 +115,7 @@ impl Follow<'_> {
             }
             Err(error) => return Err(error),
         };
+        let trip = self.introduced(trip);
         link.patience = Some(TIDY_PATIENCE);
         self.record.collected_ms = Some(now_ms());
         // A clean-up that is cut off is finished by whoever collects the job next, who need not ask for this again.
@@ -127,11 +134,11 @@ impl Follow<'_> {
 
     /// Notes in the store what the job's end makes of it.
     pub(crate) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        let state = self
-            .record
-            .state
-            .judge(self.record.mode, end_evidence(exit));
-        self.enter(state).await
+        let evidence = end_evidence(exit);
+        self.record.note_exit(exit);
+        self.record.attributes = Attributes::default();
+        self.enter(self.record.state.judge(self.record.mode, evidence))
+            .await
     }
 
     pub(crate) async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
@@ -159,11 +166,25 @@ impl Follow<'_> {
         error
     }
 
+    /// The result, behind what its reader must know first.
+    pub(crate) fn introduced(&mut self, mut trip: Trip) -> Trip {
+        self.record.result = trip.text.clone().map(|mut text| {
+            text.truncate(text.floor_char_boundary(RESULT_LIMIT));
+            text
+        });
+        if let Some(notice) = &self.record.notice {
+            let text = trip.text.unwrap_or_default();
+            trip.text = Some(format!("[handover] {notice}.\n{text}"));
+        }
+        trip
+    }
+
     pub(crate) fn outcome(&self, ending: Ending, trip: Option<Trip>) -> Outcome {
         Outcome {
             ending,
             job: self.record.id.clone(),
             host: self.record.host.clone(),
+            kind: self.record.kind,
             session: self.record.session.clone(),
             mode: self.record.mode,
             trip,
@@ -178,16 +199,18 @@ impl Follow<'_> {
         until_running: bool,
     ) -> Result<Option<Watched>, HandoffError> {
         let mut watch = Watch::new(
+            self.client.store(),
             &self.directory,
             self.reporter,
-            self.record.state,
-            self.record.mode,
+            self.record,
         );
-        tokio::select! {
+        let watched = tokio::select! {
             biased;
             () = self.reporter.detach.cancelled() => Ok(None),
             watched = watch.run(link, until_running) => watched.map(Some),
-        }
+        };
+        watch.seen.note_in(self.record);
+        watched
     }
 
     async fn vanished(
@@ -207,7 +230,7 @@ impl Follow<'_> {
     }
 
     /// The end of the agent's error output; nothing when the caller detaches, or the host is gone.
-    async fn error_tail(&self, link: &mut Link) -> String {
+    pub(crate) async fn error_tail(&self, link: &mut Link) -> String {
         link.patience = Some(TIDY_PATIENCE);
         tokio::select! {
             biased;
@@ -301,7 +324,7 @@ fn phase_words(exit: &Exit) -> &'static str {
     }
 }
 
-fn reason_words(exit: &Exit) -> String {
+pub(crate) fn reason_words(exit: &Exit) -> String {
     match exit.reason {
         ExitReason::Completed => "there is no result".to_owned(),
         ExitReason::AgentFailed => format!(

@@ -285,7 +285,7 @@ impl Link {
 
 /// Whether a host that was reached before may be reached again: never after a rejected key or a changed
 /// host key.
-pub(super) fn is_passing(error: &SshError) -> bool {
+pub(crate) fn is_passing(error: &SshError) -> bool {
     error.is_retryable_dial()
         || error.is_connection_loss()
         || matches!(

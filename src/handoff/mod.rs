@@ -6,6 +6,7 @@
 //! The invariants: a record exists before the first remote byte; a job is launched at most once; the local
 //! session is only ever added to; and the result stays on the host until the import has been read back.
 
+mod announce;
 mod bring_back;
 mod check;
 mod client;
@@ -15,11 +16,14 @@ mod discover;
 mod error;
 mod follow;
 mod forward;
+mod jobs_api;
 mod kill;
 mod link;
 mod local_files;
 mod lock;
+mod logs;
 mod manual;
+mod observe;
 mod outcome;
 mod prepare;
 mod prune;
@@ -27,8 +31,11 @@ mod remote;
 mod report;
 mod request;
 mod running;
+mod say;
 mod send;
 mod spawn;
+mod spawned;
+mod steer;
 mod sync;
 mod trust;
 mod watch;
@@ -37,7 +44,10 @@ pub use client::{Client, ClientOptions};
 pub use discover::{Discovery, HostDiscovery, Refused};
 pub use error::{Failure, HandoffError};
 pub use forward::{ForwardNews, Forwarding};
+pub use jobs_api::{Job, JobEvents, Jobs};
 pub use kill::{KillBuilder, KillEnding, Killed};
+pub use logs::{Log, LogReader};
+pub use observe::{JobUpdate, JobsWatch};
 pub use outcome::{Ending, Outcome, Trip};
 pub use prune::{PruneBuilder, PruneDone, PruneReport, Pruned};
 pub use report::{Finding, Report, Status};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::events::Tokens;
 use crate::hosts::HostName;
-use crate::job::{JobId, Mode};
+use crate::job::{JobId, JobKind, Mode};
 use crate::session::SessionId;
 
 /// How a handoff left this process.
@@ -37,6 +37,8 @@ pub struct Outcome {
     pub job: JobId,
     /// The host's name.
     pub host: HostName,
+    /// Whether a session was handed over or made there.
+    pub kind: JobKind,
     /// The session; of a spawned job, once it is known.
     pub session: Option<SessionId>,
     /// One-way or round trip.

@@ -9,7 +9,7 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    CheckCleanup, Claim, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
+    CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
     LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
 };
 use crate::job::now_ms;
@@ -242,6 +242,23 @@ pub(crate) async fn forget(
     )
     .await?;
     Ok(JobCall::parse_forget(&call, &stdout)?)
+}
+
+/// Moves a message that was written beside the inbox into it. Safe to repeat.
+pub(crate) async fn deliver(
+    live: &Live,
+    directory: &RemotePath,
+    name: &str,
+) -> Result<Delivery, HandoffError> {
+    let call = JobCall::new(directory).say(name)?;
+    let stdout = run(
+        &live.connection,
+        &call,
+        "the delivery of the message",
+        SHORT_DEADLINE,
+    )
+    .await?;
+    Ok(Delivery::parse(&call, &stdout)?)
 }
 
 pub(crate) async fn remove(

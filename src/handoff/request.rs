@@ -56,6 +56,8 @@ pub(crate) struct Call {
 pub(crate) struct Homecoming {
     pub(crate) forget: bool,
     pub(crate) merge: bool,
+    /// The session of a spawned job is imported here.
+    pub(crate) import: bool,
 }
 
 impl HandoffBuilder {
@@ -206,6 +208,13 @@ impl CollectBuilder {
     /// Brings the session back even when it got new messages here meanwhile: both sides' messages stay.
     pub fn merge(mut self, merge: bool) -> Self {
         self.homecoming.merge = merge;
+        self
+    }
+
+    /// Imports the session that a spawned job made, whole, into the current directory; without it its result is told
+    /// and the session stays on the host. A session that was handed over is imported always.
+    pub fn import(mut self, import: bool) -> Self {
+        self.homecoming.import = import;
         self
     }
 

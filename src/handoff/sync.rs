@@ -82,7 +82,7 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
 
 /// Live, or back and not tidied up.
 fn is_unfinished(record: &JobRecord) -> bool {
-    record.state.is_live() || record.collected_ms.is_some() && record.cleaned_ms.is_none()
+    record.state.is_live() || record.is_brought_home() && record.cleaned_ms.is_none()
 }
 
 async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> HostSync {
@@ -187,14 +187,14 @@ async fn settle(
     link: &mut Link,
 ) -> Result<Option<HandoffError>, HandoffError> {
     let place = collection.locate(link).await?;
-    if collection.record.collected_ms.is_some() {
+    if collection.record.is_brought_home() {
         let mut follow = Follow {
             client: collection.client,
             reporter: collection.reporter,
             directory: place.directory.clone(),
             homecoming: Homecoming {
                 forget: collection.record.forget,
-                merge: false,
+                ..Homecoming::default()
             },
             record: collection.record,
         };

@@ -9,9 +9,13 @@ use super::HandoffError;
 use super::link::{Link, Live};
 use super::remote;
 use super::running::Reporter;
-use crate::agent::{EventParser, Exit, Mode, Phase, names};
+use super::steer;
+use crate::agent::{EventParser, Exit, KillReason, Mode, Phase, names};
 use crate::events::{Event, Step};
-use crate::job::{Evidence, State, evidence};
+use crate::job::{
+    Attributes, Bounds, Evidence, JobId, JobRecord, State, Store, Usage, evidence, now_ms,
+};
+use crate::session::SessionId;
 use crate::ssh::{RemotePath, SshError};
 
 /// The time between looks while somebody waits for the agent to start.
@@ -28,15 +32,55 @@ const CHUNK: u64 = 1 << 20;
 const SMALL_FILE: u64 = 64 << 10;
 
 /// Where a watch stands: kept over a lost link, so that nothing is missed and nothing is told twice.
-pub(crate) struct Watch<'a> {
-    directory: &'a RemotePath,
-    reporter: &'a Reporter,
+pub(crate) struct Watch {
+    store: Store,
+    directory: RemotePath,
+    reporter: Reporter,
+    job: JobId,
     state: State,
     mode: Mode,
+    /// What the record is to say of what was seen.
+    pub(crate) seen: Seen,
+    noted: Option<Seen>,
+    bounds: Bounds,
+    /// When the agent began to run, by this machine's clock, as far as that is known.
+    running_since_ms: u64,
+    /// The host's clock less this machine's, in milliseconds.
+    offset_ms: Option<i64>,
     offset: u64,
     stream: EventParser,
     phase: Option<Phase>,
     silent_since: Instant,
+}
+
+/// What a watch has found out about a job besides its end.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) usage: Usage,
+    pub(crate) attributes: Attributes,
+    pub(crate) notice: Option<String>,
+}
+
+impl Seen {
+    fn of(record: &JobRecord) -> Self {
+        Self {
+            session: record.session.clone(),
+            usage: record.usage.clone(),
+            attributes: record.attributes,
+            notice: record.notice.clone(),
+        }
+    }
+
+    /// Puts it into a record that may know more already: somebody else may watch the job too.
+    pub(crate) fn note_in(self, record: &mut JobRecord) {
+        record.session = record.session.take().or(self.session);
+        record.notice = record.notice.take().or(self.notice);
+        record.attributes = self.attributes;
+        if self.usage.position >= record.usage.position {
+            record.usage = self.usage;
+        }
+    }
 }
 
 /// Why a watch ended.
@@ -49,24 +93,111 @@ pub(crate) enum Watched {
     Vanished(State, &'static str),
 }
 
-impl<'a> Watch<'a> {
-    /// `state` and `mode` are the record's: what becomes of the job if its runner turns out to be gone.
+impl Watch {
+    /// From the beginning of the event log, every event told.
     pub(crate) fn new(
-        directory: &'a RemotePath,
-        reporter: &'a Reporter,
-        state: State,
-        mode: Mode,
+        store: &Store,
+        directory: &RemotePath,
+        reporter: &Reporter,
+        record: &JobRecord,
     ) -> Self {
+        let anew = JobRecord {
+            usage: Usage::default(),
+            ..record.clone()
+        };
+        Self::resumed(store, directory, reporter, &anew)
+    }
+
+    /// From where the record's counting ended.
+    pub(crate) fn resumed(
+        store: &Store,
+        directory: &RemotePath,
+        reporter: &Reporter,
+        record: &JobRecord,
+    ) -> Self {
+        let running = record
+            .history
+            .iter()
+            .find(|entry| entry.state == State::Running);
         Self {
-            directory,
-            reporter,
-            state,
-            mode,
-            offset: 0,
-            stream: EventParser::new(),
+            store: store.clone(),
+            directory: directory.clone(),
+            reporter: reporter.clone(),
+            job: record.id.clone(),
+            state: record.state,
+            mode: record.mode,
+            seen: Seen::of(record),
+            noted: None,
+            bounds: record.bounds,
+            running_since_ms: running.map_or_else(now_ms, |entry| entry.at_ms),
+            offset_ms: None,
+            offset: record.usage.position,
+            stream: EventParser::starting_at(record.usage.position),
             phase: None,
             silent_since: Instant::now(),
         }
+    }
+
+    /// The host's clock as an answer showed it just now.
+    pub(crate) fn set_clock(&mut self, host_ms: u64) {
+        let host_ms = i64::try_from(host_ms).unwrap_or(i64::MAX);
+        self.offset_ms = Some(host_ms.saturating_sub(remote::clock_ms()));
+    }
+
+    /// Judges the job's oddities, and writes down what is new since the last time.
+    pub(crate) async fn note(&mut self, live: &Live, state: State) -> Result<(), HandoffError> {
+        let quiet_since = self
+            .seen
+            .usage
+            .last_event_ms
+            .unwrap_or(0)
+            .max(self.running_since_ms);
+        let before = self.seen.attributes;
+        let found = before.judge(&self.bounds, state, &self.seen.usage, quiet_since, now_ms());
+        self.intervene(live, before, found).await?;
+        self.seen.attributes = found;
+        if self.noted.as_ref() == Some(&self.seen) {
+            return Ok(());
+        }
+        let seen = self.seen.clone();
+        self.store
+            .amend(&self.job, |record| seen.note_in(record))
+            .await?;
+        self.noted = Some(self.seen.clone());
+        Ok(())
+    }
+
+    /// Tells of a watchdog that has found something, and ends the job where that was asked for.
+    async fn intervene(
+        &mut self,
+        live: &Live,
+        before: Attributes,
+        now: Attributes,
+    ) -> Result<(), HandoffError> {
+        let (words, cause, end) = if now.looping.is_some() && before.looping.is_none() {
+            let tool = self.seen.usage.last_tool.clone().unwrap_or_default();
+            let words = format!(
+                "the agent called {tool} with the same input {} times in a row",
+                self.seen.usage.repeats
+            );
+            (words, KillReason::Looping, self.bounds.kill_on_loop)
+        } else if now.stalled.is_some() && before.stalled.is_none() {
+            let bound = Duration::from_millis(self.bounds.inactivity_ms);
+            let words = format!(
+                "the agent said nothing for {}",
+                humantime::format_duration(bound)
+            );
+            (words, KillReason::Stalled, self.bounds.kill_on_stall)
+        } else {
+            return Ok(());
+        };
+        if end && steer::end(live, &self.directory, cause).await? {
+            self.seen.notice = Some(format!("{words}, and was ended"));
+        } else if cause == KillReason::Looping {
+            self.seen.notice = Some(words.clone());
+        }
+        self.reporter.warn(words).await;
+        Ok(())
     }
 
     /// Looks until the job has ended or, with `until_running`, until the agent runs.
@@ -79,7 +210,12 @@ impl<'a> Watch<'a> {
     ) -> Result<Watched, HandoffError> {
         loop {
             let live = link.live().await?;
-            match self.look(&live, until_running).await {
+            let looked = async {
+                let watched = self.look(&live, until_running).await?;
+                self.note(&live, self.state_now()).await?;
+                Ok(watched)
+            };
+            match looked.await {
                 Ok(Some(watched)) => return Ok(watched),
                 Ok(None) => tokio::time::sleep(self.interval(until_running)).await,
                 Err(error) => link.recover(error).await?,
@@ -87,7 +223,15 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn interval(&self, until_running: bool) -> Duration {
+    /// What the job is in, as far as the phase tells.
+    pub(crate) fn state_now(&self) -> State {
+        match self.phase {
+            Some(Phase::Running) if self.state.is_live() => State::Running,
+            _ => State::Returning,
+        }
+    }
+
+    pub(crate) fn interval(&self, until_running: bool) -> Duration {
         if until_running && self.silent_since.elapsed() < QUIET_INTERVAL {
             STARTING_INTERVAL
         } else if self.silent_since.elapsed() < 2 * QUIET_INTERVAL {
@@ -97,7 +241,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    async fn look(
+    pub(crate) async fn look(
         &mut self,
         live: &Live,
         until_running: bool,
@@ -130,6 +274,7 @@ impl<'a> Watch<'a> {
         if ended {
             while self.read_events(live).await? {}
             if let Some(agent) = self.stream.finish() {
+                self.seen.usage.take(&agent);
                 self.reporter.tell(Event::Agent { agent }).await;
             }
             let bytes = files.read(&exit_path, SMALL_FILE).await?;
@@ -145,8 +290,17 @@ impl<'a> Watch<'a> {
         Ok(None)
     }
 
-    async fn judge_silence(&self, live: &Live) -> Result<Option<Watched>, HandoffError> {
-        let status = remote::status(live, self.directory).await?;
+    /// Reads what there is of the event log.
+    pub(crate) async fn catch_up(&mut self, live: &Live) -> Result<(), HandoffError> {
+        while self.read_events(live).await? {}
+        Ok(())
+    }
+
+    async fn judge_silence(&mut self, live: &Live) -> Result<Option<Watched>, HandoffError> {
+        let status = remote::status(live, &self.directory).await?;
+        if let Some(status) = &status {
+            self.set_clock(status.clock_ms);
+        }
         let evidence = evidence(status.as_ref(), true);
         let reason = match evidence {
             // The next look reads it.
@@ -216,7 +370,17 @@ impl<'a> Watch<'a> {
         self.offset += bytes.len() as u64;
         self.silent_since = Instant::now();
         for agent in self.stream.push(bytes) {
+            self.seen.usage.take(&agent);
             self.reporter.tell(Event::Agent { agent }).await;
+        }
+        let now = now_ms();
+        let made = self.stream.timestamp().zip(self.offset_ms);
+        self.seen.usage.position = self.stream.position();
+        self.seen.usage.last_event_ms = Some(made.map_or(now, |(made, offset)| {
+            made.saturating_add_signed(-offset).min(now)
+        }));
+        if self.seen.session.is_none() {
+            self.seen.session = self.stream.session().cloned();
         }
         true
     }

@@ -231,6 +231,7 @@ mod tests {
             ("USERPROFILE", "/h"),
             ("APPDATA", "/r"),
             ("LOCALAPPDATA", "/l"),
+            ("ProgramData", "/p"),
         ];
         for (platform, config, state, opencode) in [
             (
@@ -261,6 +262,16 @@ mod tests {
             let expected: Vec<PathBuf> = opencode.iter().map(PathBuf::from).collect();
             assert_eq!(places.opencode_config_dirs, expected);
             assert_eq!(places.ssh_dir(), Path::new("/h/.ssh"));
+            assert_eq!(
+                places.ssh_config.as_deref(),
+                Some(Path::new("/h/.ssh/config"))
+            );
+            let system = if platform == Platform::Windows {
+                "/p/ssh/ssh_config"
+            } else {
+                "/etc/ssh/ssh_config"
+            };
+            assert_eq!(places.system_ssh_config.as_deref(), Some(Path::new(system)));
         }
     }
 
@@ -339,6 +350,26 @@ mod tests {
             places(Platform::Windows, &home),
             Err(HostsError::NoHome)
         ));
+    }
+
+    #[test]
+    fn another_ssh_config_stands_in_place_of_both() {
+        for (value, expected) in [
+            ("own", Some("/project/own")),
+            ("/x/c", Some("/x/c")),
+            ("none", None),
+        ] {
+            let set = [
+                ("HOME", "/h"),
+                ("USERPROFILE", "/h"),
+                ("HANDOVER_SSH_CONFIG", value),
+            ];
+            for platform in [Platform::Xdg, Platform::Windows] {
+                let places = places(platform, &set).unwrap();
+                assert_eq!(places.ssh_config.as_deref(), expected.map(Path::new));
+                assert_eq!(places.system_ssh_config, None);
+            }
+        }
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub struct SshSettings {
     pub ciphers: Option<AlgorithmList>,
     /// `PubkeyAcceptedAlgorithms`.
     pub pubkey_accepted_algorithms: Option<AlgorithmList>,
+    /// `KexAlgorithms`.
+    pub kex_algorithms: Option<AlgorithmList>,
+    /// `MACs`.
+    pub macs: Option<AlgorithmList>,
+    /// `CASignatureAlgorithms`: those with which an authority may have signed a host certificate.
+    pub ca_signature_algorithms: Option<AlgorithmList>,
+    /// `RequiredRSASize`, in bits: an RSA key that is shorter does not count, the host's or one's own.
+    pub required_rsa_size: Option<u32>,
     /// `ConnectTimeout`.
     pub connect_timeout: Option<Duration>,
     /// `ConnectionAttempts`, one a second.

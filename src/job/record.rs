@@ -79,6 +79,9 @@ pub struct JobRecord {
     /// Follow-up messages that nobody read.
     #[serde(default)]
     pub undelivered: u32,
+    /// The session that a spawned job made was imported on this machine.
+    #[serde(default)]
+    pub imported: bool,
     /// What was counted of its events.
     #[serde(default)]
     pub usage: Usage,
@@ -88,9 +91,9 @@ pub struct JobRecord {
     /// What is odd about it, as last seen.
     #[serde(default)]
     pub attributes: Attributes,
-    /// Which watchdog had it ended, in a few words.
+    /// What a reader of its result must know first: that the agent went round in circles, or was ended for something.
     #[serde(default)]
-    pub ended_by: Option<String>,
+    pub notice: Option<String>,
     /// The name of the machine that sent the job, where it was not this one: its files on the host are that machine's.
     #[serde(default)]
     pub sender: Option<String>,
@@ -167,10 +170,11 @@ impl JobRecord {
             signal: None,
             result: None,
             undelivered: 0,
+            imported: false,
             usage: Usage::default(),
             bounds: Bounds::default(),
             attributes: Attributes::default(),
-            ended_by: None,
+            notice: None,
             sender: None,
         }
     }
@@ -242,6 +246,13 @@ impl JobRecord {
     #[must_use]
     pub fn was_launched(&self) -> bool {
         self.history.iter().any(|entry| entry.state.shows_launch())
+    }
+
+    /// Whether nothing of the job is needed on its host any more: its session is on this machine. What a spawned job
+    /// has made can be looked at any number of times, until it is imported.
+    #[must_use]
+    pub fn is_brought_home(&self) -> bool {
+        self.collected_ms.is_some() && (self.kind == JobKind::Handoff || self.imported)
     }
 
     /// Whether a result of the ended job may still be on its host.

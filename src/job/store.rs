@@ -22,8 +22,9 @@ const OPEN_ATTEMPTS: u32 = 5;
 /// The time between these attempts.
 const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
-const MIGRATIONS: &[M<'static>] = &[M::up(
-    "CREATE TABLE jobs (
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(
+        "CREATE TABLE jobs (
         id TEXT PRIMARY KEY,
         session TEXT NOT NULL,
         live INTEGER NOT NULL,
@@ -31,7 +32,13 @@ const MIGRATIONS: &[M<'static>] = &[M::up(
         record TEXT NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX one_live_job_a_session ON jobs (session) WHERE live;",
-)];
+    ),
+    // What had ended before ends could be announced is not announced.
+    M::up(
+        "ALTER TABLE jobs ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
+    UPDATE jobs SET announced = 1 WHERE NOT live;",
+    ),
+];
 
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +280,94 @@ impl Store {
                 .execute("DELETE FROM jobs WHERE id = ?1", [job.as_str()])
                 .map(|_| ())
                 .map_err(|error| database_error(&store.path, error))
+        })
+        .await
+    }
+
+    /// Changes a job's record as it is now, in one transaction, and gives it as it is then.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub async fn amend(
+        &self,
+        job: &JobId,
+        change: impl FnOnce(&mut JobRecord) + Send + 'static,
+    ) -> Result<JobRecord, StoreError> {
+        let job = job.clone();
+        self.call(move |store, connection| {
+            let database = |source| database_error(&store.path, source);
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(database)?;
+            let text: Option<String> = transaction
+                .query_row(
+                    "SELECT record FROM jobs WHERE id = ?1",
+                    [job.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(database)?;
+            let Some(text) = text else {
+                return Err(StoreError::NoSuchJob {
+                    text: job.to_string(),
+                });
+            };
+            let mut record = store.decode(&text)?;
+            change(&mut record);
+            transaction
+                .execute(
+                    "UPDATE jobs SET session = ?2, live = ?3, updated_ms = ?4, record = ?5 WHERE id = ?1",
+                    params![
+                        job.as_str(),
+                        record.session_key(),
+                        record.state.is_live(),
+                        now_i64(),
+                        store.encode(&record)?
+                    ],
+                )
+                .map_err(database)?;
+            transaction.commit().map_err(database)?;
+            Ok(record)
+        })
+        .await
+    }
+
+    /// Takes the announcement of every job that is over and was not announced: each is given once, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn claim_announcements(
+        &self,
+        is_over: impl Fn(&JobRecord) -> bool + Send + 'static,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        self.call(move |store, connection| {
+            let database = |source| database_error(&store.path, source);
+            let mut open = connection
+                .prepare("SELECT record FROM jobs WHERE NOT announced ORDER BY id")
+                .map_err(database)?;
+            let rows = open
+                .query_map([], |row| row.get::<_, String>(0))
+                .map_err(database)?;
+            let mut claimed = Vec::new();
+            for row in rows {
+                let record = store.decode(&row.map_err(database)?)?;
+                if is_over(&record) {
+                    claimed.push(record);
+                }
+            }
+            let mut mine = Vec::new();
+            for record in claimed {
+                let changed = connection
+                    .execute(
+                        "UPDATE jobs SET announced = 1 WHERE id = ?1 AND NOT announced",
+                        [record.id.as_str()],
+                    )
+                    .map_err(database)?;
+                if changed == 1 {
+                    mine.push(record);
+                }
+            }
+            Ok(mine)
         })
         .await
     }
@@ -534,6 +629,42 @@ mod tests {
             .map(|store| async move { store.insert(&record("ses_1")).await.is_ok() });
         let won = futures::future::join_all(attempts).await;
         assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_end_is_given_to_one_of_those_who_ask() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores: Vec<Store> = (0..6).map(|_| open(&directory)).collect();
+        let mut first = record("ses_1");
+        stores[0].insert(&first).await.unwrap();
+        stores[0].insert(&record("ses_2")).await.unwrap();
+        let claim = |store: Store| async move {
+            let claimed = store.claim_announcements(|job| !job.state.is_live()).await;
+            claimed.unwrap()
+        };
+        assert_eq!(claim(stores[0].clone()).await, []);
+        first.enter(State::Completed);
+        stores[0].update(&first).await.unwrap();
+        let asked = futures::future::join_all(stores.iter().cloned().map(claim)).await;
+        assert_eq!(asked.concat(), [first.clone()]);
+        // What is written after that does not bring it back.
+        first.error = Some("later".to_owned());
+        stores[1].update(&first).await.unwrap();
+        assert_eq!(claim(open(&directory)).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_changed_as_it_is_whoever_changed_it_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let job = record("ses_1");
+        open(&directory).insert(&job).await.unwrap();
+        let changes = (0..8).map(|_| {
+            let (store, id) = (open(&directory), job.id.clone());
+            async move { store.amend(&id, |job| job.undelivered += 1).await.unwrap() }
+        });
+        futures::future::join_all(changes).await;
+        let now = open(&directory).find(job.id.as_str()).await.unwrap();
+        assert_eq!(now.undelivered, 8);
     }
 
     #[tokio::test]

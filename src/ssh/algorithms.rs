@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Preferred, cipher};
+use russh::{Preferred, cipher, kex, mac};
 
 use super::error::SshError;
 use super::host_key::{KnownHosts, wildcard};
@@ -27,6 +28,35 @@ const MORE_CIPHERS: [cipher::Name; 4] = [
     cipher::AES_256_CBC,
     cipher::AES_192_CBC,
     cipher::AES_128_CBC,
+];
+
+/// The key exchanges that can be configured besides the default ones.
+const MORE_EXCHANGES: [kex::Name; 3] = [
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+];
+/// What stands in the list of key exchanges and is none: it is offered whatever is configured (RFC 8308; OpenSSH's
+/// strict key exchange).
+const EXCHANGE_EXTENSIONS: [kex::Name; 4] = [
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+/// The integrity algorithms that can be configured besides the default ones.
+const MORE_MACS: [mac::Name; 2] = [mac::HMAC_SHA1_ETM, mac::HMAC_SHA1];
+
+/// The algorithms with which an authority may sign a host certificate.
+const AUTHORITY_SIGNATURES: [&str; 8] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
 ];
 
 /// The public key algorithms that a login may use, certificates first: all that can be signed here or by an agent.
@@ -70,7 +100,17 @@ pub(super) fn preferred(target: &Target, known: &KnownHosts) -> Result<Preferred
     if plain.is_empty() && certificates.is_empty() {
         return Err(empty("HostKeyAlgorithms"));
     }
+    let exchanges = exchanges(target.settings.kex_algorithms.as_ref());
+    if exchanges.is_empty() {
+        return Err(empty("KexAlgorithms"));
+    }
+    let macs = macs(target.settings.macs.as_ref());
+    if macs.is_empty() {
+        return Err(empty("MACs"));
+    }
     Ok(Preferred {
+        kex: Cow::Owned([exchanges, EXCHANGE_EXTENSIONS.to_vec()].concat()),
+        mac: Cow::Owned(macs),
         cipher: Cow::Owned(ciphers),
         key: Cow::Owned(plain),
         host_key_certificates: Cow::Owned(certificates),
@@ -119,6 +159,44 @@ fn ciphers(configured: Option<&AlgorithmList>) -> Vec<cipher::Name> {
         .iter()
         .filter_map(|name| cipher::Name::try_from(name.as_str()).ok())
         .collect()
+}
+
+fn exchanges(configured: Option<&AlgorithmList>) -> Vec<kex::Name> {
+    let default = Preferred::DEFAULT.kex;
+    let real = default
+        .iter()
+        .filter(|name| !EXCHANGE_EXTENSIONS.contains(name));
+    let ours: Vec<&str> = real.map(AsRef::as_ref).collect();
+    let more = MORE_EXCHANGES.iter().map(AsRef::as_ref);
+    let all: Vec<&str> = ours.iter().copied().chain(more).collect();
+    resolve(configured, &ours, &all)
+        .iter()
+        .filter_map(|name| kex::Name::try_from(name.as_str()).ok())
+        .collect()
+}
+
+fn macs(configured: Option<&AlgorithmList>) -> Vec<mac::Name> {
+    let default = Preferred::DEFAULT.mac;
+    let ours: Vec<&str> = default.iter().map(AsRef::as_ref).collect();
+    let more = MORE_MACS.iter().map(AsRef::as_ref);
+    let all: Vec<&str> = ours.iter().copied().chain(more).collect();
+    resolve(configured, &ours, &all)
+        .iter()
+        .filter_map(|name| mac::Name::try_from(name.as_str()).ok())
+        .collect()
+}
+
+/// Whether an authority may have signed with this algorithm.
+pub(super) fn authority_may_sign(target: &Target, signature: &Algorithm) -> bool {
+    let configured = target.settings.ca_signature_algorithms.as_ref();
+    let names = resolve(configured, &AUTHORITY_SIGNATURES, &AUTHORITY_SIGNATURES);
+    names.iter().any(|name| name == signature.as_str())
+}
+
+/// Whether a key is an RSA key that is shorter than configured.
+pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
+    let required = target.settings.required_rsa_size.unwrap_or_default();
+    key.rsa().is_some_and(|rsa| rsa.key_size() < required)
 }
 
 /// The host key algorithms: plain ones, and those whose certificates are asked for.
@@ -385,5 +463,70 @@ mod tests {
                 "{cipher} {macs:?}"
             );
         }
+    }
+
+    #[test]
+    fn key_exchanges_and_macs_follow_the_configuration_and_keep_the_extensions() {
+        let names = |host: &Target| -> (Vec<String>, Vec<String>) {
+            let preferred = preferred(host, &known("")).unwrap();
+            let text = |name: &dyn AsRef<str>| name.as_ref().to_owned();
+            (
+                preferred.kex.iter().map(|name| text(name)).collect(),
+                preferred.mac.iter().map(|name| text(name)).collect(),
+            )
+        };
+        let default = names(&target());
+        let russh: Vec<&str> = Preferred::DEFAULT.kex.iter().map(AsRef::as_ref).collect();
+        assert_eq!(default.0, russh, "nothing is lost");
+        assert!(
+            !default.1.iter().any(|mac| mac.contains("sha1")),
+            "{default:?}"
+        );
+        let mut host = target();
+        host.settings.kex_algorithms = list(ListChange::Replace, &["ecdh-*", "sntrup761*"]);
+        host.settings.macs = list(ListChange::Prepend, &["hmac-sha1"]);
+        let (exchanges, macs) = names(&host);
+        assert_eq!(
+            exchanges[..3],
+            [
+                "ecdh-sha2-nistp256",
+                "ecdh-sha2-nistp384",
+                "ecdh-sha2-nistp521"
+            ]
+        );
+        let extensions: Vec<&str> = EXCHANGE_EXTENSIONS.iter().map(AsRef::as_ref).collect();
+        assert_eq!(exchanges[3..], extensions);
+        assert_eq!(macs[0], "hmac-sha1");
+        assert_eq!(macs[1..], default.1);
+        for keyword in ["KexAlgorithms", "MACs"] {
+            let mut host = target();
+            let nothing = list(ListChange::Replace, &["kex-strict-*", "none"]);
+            match keyword {
+                "MACs" => host.settings.macs = nothing,
+                _ => host.settings.kex_algorithms = nothing,
+            }
+            let error = preferred(&host, &known("")).unwrap_err();
+            assert!(
+                matches!(error, SshError::NoAlgorithm { keyword: named, .. } if named == keyword)
+            );
+        }
+    }
+
+    #[test]
+    fn short_keys_and_signatures_of_authorities_are_judged_as_configured() {
+        let key = russh::keys::PublicKey::from_openssh(RSA).unwrap();
+        let other = russh::keys::PublicKey::from_openssh(KEY).unwrap();
+        let mut host = target();
+        assert!(!is_too_short(&host, key.key_data()));
+        host.settings.required_rsa_size = Some(1024);
+        assert!(!is_too_short(&host, key.key_data()));
+        host.settings.required_rsa_size = Some(2048);
+        assert!(is_too_short(&host, key.key_data()) && !is_too_short(&host, other.key_data()));
+        let rsa = |hash| Algorithm::Rsa { hash };
+        assert!(authority_may_sign(&host, &rsa(Some(HashAlg::Sha512))));
+        assert!(!authority_may_sign(&host, &rsa(None)), "SHA-1");
+        host.settings.ca_signature_algorithms = list(ListChange::Remove, &["rsa-*"]);
+        assert!(!authority_may_sign(&host, &rsa(Some(HashAlg::Sha512))));
+        assert!(authority_may_sign(&host, &Algorithm::Ed25519));
     }
 }

@@ -137,8 +137,12 @@ async fn killing_an_ended_job_says_so_and_changes_nothing() {
     assert!(directory.join("back.json").exists());
     stage.run(&["collect", &job]).await.exits(0);
     grown(&before, &stage.history_here());
-    let ran = stage.run(&["kill", &job, "--for-model"]).await.exits(0);
+    let ran = stage.run(&["kill", &job, "--json"]).await.exits(0);
     assert_eq!(ran.document()["outcome"], "already_ended");
+    // A model says whose agent it is, and ends what that one has started alone.
+    stage.run(&["kill", &job, "--for-model"]).await.exits(2);
+    let foreign = ["kill", &job, "--for-model", "--parent=ses_another"];
+    stage.run(&foreign).await.exits(8).error("not_own_job");
     stage
         .run(&["kill", "jzzzz", "--json"])
         .await

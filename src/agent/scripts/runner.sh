@@ -1,6 +1,6 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
 # Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, kill REASON GRACE,
-# export (again), forget, remove.
+# export (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
 unset HANDOVER_FRAME

@@ -157,6 +157,55 @@ ho_say_export() {
   ho_say_file exit exit
 }
 
+# In the order in which a message moves, so that none slips past the looking.
+ho_is_delivered() {
+  for ho_place in "inbox/$1.txt" inbox.*/"$1.txt"; do
+    if [ -f "$ho_place" ]; then return 0; fi
+  done
+  for ho_place in inbox.*/"$1.txt.done" "delivered/$1.txt.done"; do
+    if [ -f "$ho_place" ]; then return 0; fi
+  done
+  [ -f "delivered/$1.txt.done" ]
+}
+
+# Moves the message say-NAME.txt into the inbox, once, whoever asks how often. Nobody makes the inbox again after the
+# agent's last turn: between two turns it is missing for a moment.
+ho_main_say() {
+  case $1 in
+    '' | *[!0-9a-z-]*)
+      ho_say say refused
+      return
+      ;;
+  esac
+  ho_tries=0
+  while :; do
+    if ho_is_delivered "$1"; then
+      ho_say say taken
+      return
+    fi
+    if ! [ -f "say-$1.txt" ]; then
+      if ho_is_delivered "$1"; then ho_say say taken; else ho_say say missing; fi
+      return
+    fi
+    if mv -f "say-$1.txt" "inbox/$1.txt" 2>/dev/null; then
+      ho_say say taken
+      return
+    fi
+    ho_tries=$((ho_tries + 1))
+    if [ -f exit ] || [ "$(cat phase 2>/dev/null)" = exporting ] || [ "$ho_tries" -gt 200 ]; then break; fi
+    if [ $((ho_tries % 20)) -eq 0 ]; then
+      ho_judge started
+      case $ho_alive in
+        no | reboot) break ;;
+      esac
+    fi
+    ho_rest
+  done
+  # Another asker may have been faster; without the file none is from here on.
+  rm -f "say-$1.txt"
+  if ho_is_delivered "$1"; then ho_say say taken; else ho_say say closed; fi
+}
+
 # Waits a minute for the lock, and gives it back at the end.
 ho_take_export() {
   ho_tries=0
@@ -276,6 +325,7 @@ ho_main() {
     kill) ho_main_kill "${2%% *}" "${2##* }" ;;
     export) ho_main_export ;;
     forget) ho_main_forget ;;
+    say) ho_main_say "${2:-}" ;;
     remove) ho_main_remove ;;
     *) ho_say refused "${1:-}" ;;
   esac

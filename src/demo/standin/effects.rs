@@ -72,6 +72,25 @@ pub(super) fn obey(
                 turn.process.settings.hang();
                 continue;
             }
+            Rule::Await(name) => {
+                turn.save()?;
+                turn.process
+                    .settings
+                    .until(|| directory.join(name).exists());
+                continue;
+            }
+            Rule::Tool { name, count } => {
+                for _ in 0..*count {
+                    let now = turn.clock.now();
+                    let state = json!({"status": "completed", "input": {"of": name}, "output": "the same",
+                        "metadata": {}, "title": name, "time": {"start": now, "end": now}});
+                    turn.tool(name, state)?;
+                    turn.finish_step("tool-calls")?;
+                    turn.begin_step()?;
+                }
+                spoken = false;
+                continue;
+            }
             Rule::Child(seconds) => {
                 start_child(&directory, *seconds)?;
                 continue;

@@ -24,6 +24,8 @@
 //! | `noise` | lines that are no JSON and bytes that are no UTF-8, on both outputs |
 //! | `error TEXT` | an error event; the exit status is 1 |
 //! | `sleep SECONDS` | waits; what there is so far is in the store |
+//! | `await NAME` | waits until the file NAME is in the directory, as long as `hang` would at most |
+//! | `tool NAME N` | N calls of the tool NAME with the same input, one after the other |
 //! | `hang` | never goes on (see `STANDIN_HANG_SECONDS`) |
 //! | `child SECONDS` | starts a sleeping process in its own process group; its id is in `standin-child.pid` |
 //! | `exit N` | ends with this status once all is stored |

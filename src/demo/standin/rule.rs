@@ -15,6 +15,8 @@ pub(super) enum Rule {
     Error(String),
     Sleep(u64),
     Hang,
+    Await(String),
+    Tool { name: String, count: u32 },
     Child(u64),
     Exit(u8),
     ExitBefore(u8),
@@ -50,6 +52,14 @@ impl Rule {
             "error" => Self::Error(rest.to_owned()),
             "sleep" => Self::Sleep(rest.parse().ok()?),
             "hang" => Self::Hang,
+            "await" => Self::Await(rest.to_owned()),
+            "tool" => {
+                let (name, count) = rest.split_once(' ')?;
+                Self::Tool {
+                    name: name.to_owned(),
+                    count: count.parse().ok()?,
+                }
+            }
             "child" => Self::Child(rest.parse().ok()?),
             "exit" => Self::Exit(rest.parse().ok()?),
             "exit-before" => Self::ExitBefore(rest.parse().ok()?),

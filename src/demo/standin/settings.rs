@@ -72,6 +72,14 @@ impl Settings {
         std::thread::sleep(self.seconds("STANDIN_HANG_SECONDS", 600));
     }
 
+    /// Waits until something holds, as long as something that never ends may last here.
+    pub(super) fn until(&self, holds: impl Fn() -> bool) {
+        let end = std::time::Instant::now() + self.seconds("STANDIN_HANG_SECONDS", 600);
+        while !holds() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits as long as something slow takes.
     pub(super) fn sleep(&self) {
         std::thread::sleep(self.seconds("STANDIN_SLEEP_SECONDS", 3));

@@ -29,6 +29,7 @@ pub(super) enum Class {
 /// The keywords that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Honoured {
+    CASignatureAlgorithms,
     CertificateFile,
     Ciphers,
     ConnectionAttempts,
@@ -43,6 +44,8 @@ pub(super) enum Honoured {
     IdentityFile,
     IgnoreUnknown,
     KbdInteractiveAuthentication,
+    KexAlgorithms,
+    Macs,
     PasswordAuthentication,
     Port,
     PreferredAuthentications,
@@ -50,6 +53,7 @@ pub(super) enum Honoured {
     ProxyJump,
     PubkeyAcceptedAlgorithms,
     PubkeyAuthentication,
+    RequiredRsaSize,
     ServerAliveCountMax,
     ServerAliveInterval,
     StrictHostKeyChecking,
@@ -87,6 +91,7 @@ const fn refused(
 
 /// All keywords but `Host`, `Match` and `Include`, which are no settings.
 pub(super) const KEYWORDS: &[Keyword] = &[
+    honoured("CASignatureAlgorithms", Honoured::CASignatureAlgorithms),
     honoured("CertificateFile", Honoured::CertificateFile),
     honoured("Ciphers", Honoured::Ciphers),
     honoured("ConnectionAttempts", Honoured::ConnectionAttempts),
@@ -105,6 +110,9 @@ pub(super) const KEYWORDS: &[Keyword] = &[
         Honoured::KbdInteractiveAuthentication,
     ),
     honoured("PasswordAuthentication", Honoured::PasswordAuthentication),
+    honoured("KexAlgorithms", Honoured::KexAlgorithms),
+    honoured("MACs", Honoured::Macs),
+    honoured("RequiredRSASize", Honoured::RequiredRsaSize),
     honoured("Port", Honoured::Port),
     honoured(
         "PreferredAuthentications",
@@ -138,19 +146,9 @@ pub(super) const KEYWORDS: &[Keyword] = &[
         "the host could be another one; write its full name",
     ),
     refused(
-        "CASignatureAlgorithms",
-        &[],
-        "a certificate could be accepted that it excludes",
-    ),
-    refused(
         "CheckHostIP",
         OFF,
         "the keys on record for the IP address would not be compared",
-    ),
-    refused(
-        "KexAlgorithms",
-        &[],
-        "a key exchange could be agreed on that it excludes",
     ),
     refused(
         "KnownHostsCommand",
@@ -158,19 +156,9 @@ pub(super) const KEYWORDS: &[Keyword] = &[
         "the keys that it revokes would not be known",
     ),
     refused(
-        "MACs",
-        &[],
-        "an integrity algorithm could be agreed on that it excludes",
-    ),
-    refused(
         "RefuseConnection",
         &[],
         "it says that there must be no connection",
-    ),
-    refused(
-        "RequiredRSASize",
-        &[],
-        "a key could be accepted that it excludes",
     ),
     refused(
         "RevokedHostKeys",

@@ -15,13 +15,13 @@
 //! | class | keywords |
 //! |---|---|
 //! | honoured: the host | `Hostname` (`%h`), `User`, `Port`, `ProxyJump` (tokens; hops with their own configuration), `ProxyCommand` (`none`; else the host is refused) |
-//! | honoured: keys | `IdentityFile`, `IdentitiesOnly`, `CertificateFile`, `IdentityAgent`, `PubkeyAcceptedAlgorithms` |
+//! | honoured: keys | `IdentityFile`, `IdentitiesOnly`, `CertificateFile`, `IdentityAgent`, `PubkeyAcceptedAlgorithms`, `RequiredRSASize` (host keys too) |
 //! | honoured: methods | `PreferredAuthentications`, `PubkeyAuthentication`, `PasswordAuthentication`, `KbdInteractiveAuthentication` |
-//! | honoured: host keys | `UserKnownHostsFile`, `GlobalKnownHostsFile`, `HostKeyAlias`, `HostKeyAlgorithms`, `HashKnownHosts`, `StrictHostKeyChecking` (`no` and `off` count as `ask`) |
-//! | honoured: the connection | `Ciphers`, `ConnectTimeout`, `ConnectionAttempts`, `ServerAliveInterval`, `ServerAliveCountMax` |
+//! | honoured: host keys | `UserKnownHostsFile`, `GlobalKnownHostsFile`, `HostKeyAlias`, `HostKeyAlgorithms`, `CASignatureAlgorithms`, `HashKnownHosts`, `StrictHostKeyChecking` (`no` and `off` count as `ask`) |
+//! | honoured: the connection | `Ciphers`, `MACs`, `KexAlgorithms`, `ConnectTimeout`, `ConnectionAttempts`, `ServerAliveInterval`, `ServerAliveCountMax` |
 //! | honoured: the file | `IgnoreUnknown` |
 //! | refused, without it the host would be another one, or reached otherwise | `CanonicalizeHostname`, `BindAddress`, `BindInterface`, `RefuseConnection` |
-//! | refused, without it something would be trusted that it excludes | `RevokedHostKeys`, `KnownHostsCommand`, `CheckHostIP`, `KexAlgorithms`, `MACs`, `CASignatureAlgorithms`, `RequiredRSASize` |
+//! | refused, without it something would be trusted that it excludes | `RevokedHostKeys`, `KnownHostsCommand`, `CheckHostIP` |
 //! | ignored, it opens something that stays shut: forwards, commands, sharing | `ForwardAgent`, `ForwardX11`, `ForwardX11Timeout`, `ForwardX11Trusted`, `LocalForward`, `RemoteForward`, `DynamicForward`, `GatewayPorts`, `PermitRemoteOpen`, `ClearAllForwardings`, `ExitOnForwardFailure`, `StreamLocalBindMask`, `StreamLocalBindUnlink`, `Tunnel`, `TunnelDevice`, `PermitLocalCommand`, `LocalCommand`, `RemoteCommand`, `SendEnv`, `SetEnv`, `ControlMaster`, `ControlPath`, `ControlPersist`, `AddKeysToAgent`, `UseKeychain`, `UpdateHostKeys`, `XAuthLocation` |
 //! | ignored, it accepts what is otherwise asked for or refused | `VerifyHostKeyDNS`, `NoHostAuthenticationForLocalhost` |
 //! | ignored, a way to log in that is not tried | `GSSAPIAuthentication`, `GSSAPIClientIdentity`, `GSSAPIDelegateCredentials`, `GSSAPIKexAlgorithms`, `GSSAPIKeyExchange`, `GSSAPIRenewalForcesRekey`, `GSSAPIServerIdentity`, `GSSAPITrustDns`, `HostbasedAuthentication`, `HostbasedAcceptedAlgorithms`, `EnableSSHKeysign`, `PKCS11Provider`, `SecurityKeyProvider`, `KbdInteractiveDevices` |

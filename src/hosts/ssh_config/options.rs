@@ -52,6 +52,10 @@ pub(super) struct Options {
     pub(super) host_key_algorithms: Option<AlgorithmList>,
     pub(super) ciphers: Option<AlgorithmList>,
     pub(super) pubkey_algorithms: Option<AlgorithmList>,
+    pub(super) kex_algorithms: Option<AlgorithmList>,
+    pub(super) macs: Option<AlgorithmList>,
+    pub(super) ca_signatures: Option<AlgorithmList>,
+    pub(super) rsa_size: Option<u32>,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) connection_attempts: Option<u32>,
     pub(super) alive_interval: Option<Duration>,
@@ -169,6 +173,12 @@ impl Options {
             Honoured::PubkeyAcceptedAlgorithms => {
                 first(&mut self.pubkey_algorithms, value::algorithms(words)?)
             }
+            Honoured::KexAlgorithms => first(&mut self.kex_algorithms, value::algorithms(words)?),
+            Honoured::Macs => first(&mut self.macs, value::algorithms(words)?),
+            Honoured::CASignatureAlgorithms => {
+                first(&mut self.ca_signatures, value::algorithms(words)?)
+            }
+            Honoured::RequiredRsaSize => first(&mut self.rsa_size, value::number(words, 0)?),
             Honoured::ConnectTimeout => {
                 if let Some(time) = value::time(words)? {
                     first(&mut self.connect_timeout, time);

@@ -245,6 +245,10 @@ impl Resolver<'_> {
             host_key_algorithms: options.host_key_algorithms,
             ciphers: options.ciphers,
             pubkey_accepted_algorithms: options.pubkey_algorithms,
+            kex_algorithms: options.kex_algorithms,
+            macs: options.macs,
+            ca_signature_algorithms: options.ca_signatures,
+            required_rsa_size: options.rsa_size,
             // For ssh(1) zero is no bound; every wait of ours has one.
             connect_timeout: options.connect_timeout.filter(|time| !time.is_zero()),
             connection_attempts: options.connection_attempts,

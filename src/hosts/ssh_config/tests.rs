@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -31,7 +31,13 @@ impl Machine {
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.root.path().join(path)
+        // As the platform writes it, since messages are compared.
+        self.root.path().join(path).components().collect()
+    }
+
+    /// What an absolute path of a configuration is here: on Windows one without a drive is on the drive of the project.
+    fn absolute(&self, path: &str) -> PathBuf {
+        self.places.project_dir.join(path)
     }
 
     fn write(&self, path: &str, text: &str) -> PathBuf {
@@ -254,7 +260,7 @@ fn tokens_variables_and_the_home_are_put_in_once() {
         host.identity_files,
         [
             home.join(".ssh/real_box_dev_ada_2222_1000_key_desk_desk.example_%"),
-            PathBuf::from("/keys/%h/%h"),
+            machine.absolute("/keys/%h/%h"),
             machine.path("project/rel/x"),
         ]
     );
@@ -263,15 +269,15 @@ fn tokens_variables_and_the_home_are_put_in_once() {
     assert_eq!(settings.certificate_files, [home.join("c")]);
     assert_eq!(
         settings.identity_agent,
-        IdentityAgent::Socket("/run/agent.box".into())
+        IdentityAgent::Socket(machine.absolute("/run/agent.box"))
     );
     assert_eq!(
         settings.user_known_hosts_files.unwrap(),
-        [home.join("k1"), PathBuf::from("/k/real")]
+        [home.join("k1"), machine.absolute("/k/real")]
     );
     assert_eq!(
         settings.global_known_hosts_files.unwrap(),
-        [Path::new("/g/%h"), Path::new("/g2")],
+        [machine.absolute("/g/%h"), machine.absolute("/g2")],
         "the manual has tokens for the user's files alone"
     );
     let none = resolve(
@@ -284,7 +290,10 @@ fn tokens_variables_and_the_home_are_put_in_once() {
     for (agent, expected) in [
         ("SSH_AUTH_SOCK", IdentityAgent::Environment),
         ("$SSH_AUTH_SOCK", IdentityAgent::Environment),
-        ("$SOCK", IdentityAgent::Socket("/run/agent".into())),
+        (
+            "$SOCK",
+            IdentityAgent::Socket(machine.absolute("/run/agent")),
+        ),
         ("$UNSET", IdentityAgent::None),
     ] {
         let host = resolve(&format!("IdentityAgent {agent}"), "box");
@@ -444,7 +453,8 @@ fn the_way_leads_through_every_hop_with_its_own_configuration() {
     let config = "Host box\n  User dev\n  Port 7\n  ProxyJump gw,eve@10.9.8.7:2222,ssh://inner.%h\n\
                   Host gw\n  Hostname gw.example\n  User jumper\n  ProxyJump outer\n  HostKeyAlias gate\n\
                   Host outer\n  Port 2200\nHost inner.*\n  ProxyJump ignored\n  IdentityFile /i\n";
-    let host = resolve(config, "box");
+    let machine = Machine::new(config);
+    let host = machine.resolve("box").unwrap();
     let way: Vec<_> = host
         .jumps
         .iter()
@@ -470,7 +480,7 @@ fn the_way_leads_through_every_hop_with_its_own_configuration() {
         host.jumps[1].settings.host_key_alias.as_deref(),
         Some("gate")
     );
-    assert_eq!(host.jumps[3].identity_files, [Path::new("/i")]);
+    assert_eq!(host.jumps[3].identity_files, [machine.absolute("/i")]);
     assert!(host.jumps.iter().all(|hop| hop.jumps.is_empty()));
     for direct in [
         "ProxyJump none\nProxyJump gw",

@@ -13,6 +13,7 @@ use tokio::time::error::Elapsed;
 use super::signer::{AgentSigner, KeySigner, ProbeOnly, SignError};
 use super::{AttemptOutcome, Login, MAX_FAILURES, Offer};
 use crate::ssh::SshError;
+use crate::ssh::algorithms;
 use crate::ssh::identity::{
     self, Candidate, Holder, KeyFile, KeyFileError, Secret, Sources, agent_source, connect_agent,
 };
@@ -253,6 +254,10 @@ impl Login<'_> {
         };
         let left_out =
             || AttemptOutcome::Unusable("PubkeyAcceptedAlgorithms leaves it out".to_owned());
+        if algorithms::is_too_short(self.target, key.key_data()) {
+            let reason = "it is shorter than RequiredRSASize".to_owned();
+            return Ok(Err(AttemptOutcome::Unusable(reason)));
+        }
         let algorithm = key.algorithm();
         let hash = if algorithm.clone().is_rsa() {
             let hashes = [HashAlg::Sha512, HashAlg::Sha256];

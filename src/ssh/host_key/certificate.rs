@@ -32,7 +32,8 @@ pub enum CertificateFault {
     CriticalOption,
     /// It is a user's where a host's is due, or the other way round.
     WrongKind,
-    /// The authority's signature does not hold, or was made with SHA-1 or DSA.
+    /// The authority's signature does not hold, or was made with SHA-1 or DSA, or in a way that
+    /// `CASignatureAlgorithms` leaves out.
     Signature,
 }
 

@@ -9,9 +9,12 @@ use std::time::SystemTime;
 
 use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
 
-use super::{CertificateVerdict, KnownHosts, Verdict, algorithm_name, fingerprint};
+use super::{
+    CertificateFault, CertificateVerdict, KnownHosts, Verdict, algorithm_name, fingerprint,
+};
 use crate::hosts::StrictHostKeyChecking;
 use crate::ssh::SshError;
+use crate::ssh::algorithms;
 use crate::ssh::options::{ConnectOptions, UnknownHostKey};
 use crate::ssh::target::Target;
 
@@ -50,15 +53,31 @@ impl KeyJudge {
         asking: &AtomicBool,
     ) -> Result<(), SshError> {
         let key = offered.public_key();
+        let signer = offered.certificate().map(Certificate::signature_key);
+        if [Some(key.key_data()), signer]
+            .into_iter()
+            .flatten()
+            .any(|key| algorithms::is_too_short(&self.target, key))
+        {
+            return Err(SshError::NoAlgorithm {
+                host: self.target.name.clone(),
+                keyword: "RequiredRSASize",
+            });
+        }
         let (name, port) = self.target.host_key_name();
         let plain = self.known.check(name, port, &key);
         let Some(certificate) = offered.certificate() else {
             return self.judge_key(plain, &key, asking).await;
         };
-        match self
+        let mut verdict = self
             .known
-            .check_certificate(name, port, certificate, SystemTime::now())
+            .check_certificate(name, port, certificate, SystemTime::now());
+        if verdict == CertificateVerdict::Trusted
+            && !algorithms::authority_may_sign(&self.target, &certificate.signature().algorithm())
         {
+            verdict = CertificateVerdict::Faulty(CertificateFault::Signature);
+        }
+        match verdict {
             CertificateVerdict::Trusted => Ok(()),
             CertificateVerdict::Revoked { file, line } => Err(self.revoked(&key, file, line)),
             CertificateVerdict::NoAuthority => self.judge_key(plain, &key, asking).await,

@@ -1,0 +1,418 @@
+//! Looking at jobs from here: what they are in, what they have used, what is odd about them.
+//!
+//! The main type is [`JobsWatch`], a stream of records as they change; one connection a host, hosts side by side. The
+//! invariant: a look changes nothing on the host, but for a watchdog that was asked to end the job; and what a host
+//! that cannot be reached is doing is not guessed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::follow::reason_words;
+use super::link::{Link, Live, is_passing};
+use super::lock::JobLock;
+use super::running::Reporter;
+use super::watch::{Watch, Watched};
+use super::{Client, HandoffError, remote};
+use crate::agent::{Exit, ExitReason};
+use crate::job::{Attributes, Evidence, JobRecord, State, end_evidence, evidence, now_ms};
+
+/// The time between attempts at a host that cannot be reached: it grows to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// The time between looks at the store for a job that another process is about to launch.
+const PREPARING_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a claimed job may take to start before it counts as one that never did.
+const START_GRACE_MS: u64 = 60_000;
+/// Updates that wait for a slow reader before the watching waits too.
+const UPDATES: usize = 64;
+
+/// What was seen of a job.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct JobUpdate {
+    /// The record as it is now.
+    pub record: JobRecord,
+    /// Why this job is not watched any further, where its host cannot be asked at all.
+    pub error: Option<HandoffError>,
+}
+
+impl JobUpdate {
+    /// Whether there will be no other one for this job: it has ended, or cannot be watched.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.error.is_some() || is_over(&self.record)
+    }
+}
+
+/// Whether the agent's work is done: nothing more happens on the host by itself.
+pub(crate) fn is_over(record: &JobRecord) -> bool {
+    !record.state.is_live() || record.state == State::Returning
+}
+
+/// Several jobs, watched until each has ended. Dropping it ends the watching, and nothing else.
+#[derive(Debug)]
+pub struct JobsWatch {
+    updates: mpsc::Receiver<JobUpdate>,
+    first: VecDeque<JobUpdate>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl JobsWatch {
+    pub(crate) fn start(client: &Client, records: Vec<JobRecord>) -> Self {
+        let (tell, updates) = mpsc::channel(UPDATES);
+        let mut first = VecDeque::new();
+        let mut hosts: BTreeMap<_, Vec<JobRecord>> = BTreeMap::new();
+        for record in records {
+            if is_over(&record) {
+                first.push_back(JobUpdate {
+                    record,
+                    error: None,
+                });
+            } else {
+                hosts.entry(record.host.clone()).or_default().push(record);
+            }
+        }
+        let tasks = hosts
+            .into_values()
+            .map(|jobs| {
+                let task = watch_host(client.clone(), jobs, tell.clone());
+                AbortOnDropHandle::new(tokio::spawn(task))
+            })
+            .collect();
+        Self {
+            updates,
+            first,
+            _tasks: tasks,
+        }
+    }
+
+    /// Waits for the next change; `None` once every job has ended or cannot be watched.
+    ///
+    /// Cancel safe: an update is either returned or still to come.
+    pub async fn next(&mut self) -> Option<JobUpdate> {
+        match self.first.pop_front() {
+            Some(update) => Some(update),
+            None => self.updates.recv().await,
+        }
+    }
+}
+
+/// One job that is looked at.
+struct Observed {
+    record: JobRecord,
+    watch: Option<Watch>,
+    told: bool,
+}
+
+impl Observed {
+    /// Looks once; what was found is in the record, here and in the store.
+    async fn look(&mut self, client: &Client, live: &Live) -> Result<(), HandoffError> {
+        let Some(place) = self.record.remote.clone() else {
+            return Ok(());
+        };
+        let directory = place.job_directory;
+        let Some(watch) = &mut self.watch else {
+            return self.first_look(client, live).await;
+        };
+        let watched = watch.look(live, false).await?;
+        watch.note(live, watch.state_now()).await?;
+        match watched {
+            Some(Watched::Ended(exit)) => self.ended(client, &exit).await,
+            Some(Watched::Vanished(state, reason)) => {
+                tracing::info!(%directory, reason, "the job is over");
+                self.change(client, state, Some(reason.to_owned())).await
+            }
+            Some(Watched::AgentRuns) | None => {
+                let state = watch.state_now();
+                let state = if state == State::Running {
+                    state
+                } else {
+                    self.record.state
+                };
+                self.change(client, state, None).await
+            }
+        }
+    }
+
+    /// Asks the host's script, which also tells the time there; then reads what there is of the log.
+    async fn first_look(&mut self, client: &Client, live: &Live) -> Result<(), HandoffError> {
+        let Some(place) = self.record.remote.clone() else {
+            return Ok(());
+        };
+        let directory = place.job_directory;
+        let status = remote::status(live, &directory).await?;
+        let grace_over = now_ms().saturating_sub(self.record.entered_ms()) > START_GRACE_MS;
+        let evidence = evidence(status.as_ref(), grace_over);
+        let state = self.record.state.judge(self.record.mode, evidence);
+        let mut watch = Watch::resumed(
+            client.store(),
+            &directory,
+            &Reporter::unheard(),
+            &self.record,
+        );
+        if let Some(status) = &status {
+            watch.set_clock(status.clock_ms);
+        }
+        let reason = match evidence {
+            Evidence::Rebooted => Some("the host was restarted"),
+            Evidence::Died => Some("the runner is gone and left no result"),
+            Evidence::NeverStarted => Some("it was claimed and never started"),
+            Evidence::Unclaimed if state == State::Lost => {
+                Some("its directory on the host is gone")
+            }
+            _ => None,
+        };
+        watch.catch_up(live).await?;
+        watch.note(live, state).await?;
+        self.watch = Some(watch);
+        match status.and_then(|status| status.exit) {
+            Some(exit) => self.ended(client, &exit).await,
+            None => self.change(client, state, reason.map(str::to_owned)).await,
+        }
+    }
+
+    async fn ended(&mut self, client: &Client, exit: &Exit) -> Result<(), HandoffError> {
+        let exit = exit.clone();
+        self.record = client
+            .store()
+            .amend(&self.record.id, move |record| {
+                if !record.state.is_live() {
+                    return;
+                }
+                let evidence = end_evidence(&exit);
+                let state = record.state.judge(record.mode, evidence);
+                record.note_exit(&exit);
+                record.attributes = Attributes::default();
+                if exit.reason != ExitReason::Completed {
+                    record.error = Some(reason_words(&exit));
+                }
+                record.enter(state);
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Notes a state that was found; a job that somebody else has ended meanwhile stays so.
+    async fn change(
+        &mut self,
+        client: &Client,
+        state: State,
+        reason: Option<String>,
+    ) -> Result<(), HandoffError> {
+        let seen = self.watch.as_ref().map(|watch| watch.seen.clone());
+        if state == self.record.state {
+            if let Some(seen) = seen {
+                seen.note_in(&mut self.record);
+            }
+            return Ok(());
+        }
+        self.record = client
+            .store()
+            .amend(&self.record.id, move |record| {
+                if record.state.is_live() {
+                    record.enter(state);
+                    record.error = reason.or_else(|| record.error.take());
+                    if !state.is_live() {
+                        record.attributes = Attributes::default();
+                    }
+                }
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// A job that is recorded and has no place on its host yet: whoever launches it writes that down.
+    async fn reload(&mut self, client: &Client) -> Result<(), HandoffError> {
+        self.record = client.store().find(self.record.id.as_str()).await?;
+        if self.record.remote.is_some() || is_over(&self.record) {
+            return Ok(());
+        }
+        match JobLock::take(client.places(), &self.record.id)? {
+            // Its sender is gone, and nobody launches it any more.
+            Some(_lock) => Err(HandoffError::NeverStarted {
+                job: self.record.id.clone(),
+                host: self.record.host.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    async fn not_reached(&mut self, client: &Client) -> Result<(), HandoffError> {
+        self.record = client
+            .store()
+            .amend(&self.record.id, |record| {
+                record.attributes = record.attributes.not_reached(now_ms());
+            })
+            .await?;
+        if let Some(watch) = &mut self.watch {
+            watch.seen.attributes = self.record.attributes;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at one job once. A host that does not answer is an attribute of the record and no error.
+pub(crate) async fn look_once(
+    client: &Client,
+    record: JobRecord,
+) -> Result<JobRecord, HandoffError> {
+    let mut observed = Observed {
+        record,
+        watch: None,
+        told: false,
+    };
+    if is_over(&observed.record) || observed.record.remote.is_none() {
+        return Ok(observed.record);
+    }
+    let mut link = link_to(client, &[&observed.record])?;
+    let looked = async {
+        let live = link.live().await?;
+        observed.first_look(client, &live).await
+    };
+    let result = looked.await;
+    link.close();
+    match result {
+        Err(error) if is_away(&error) => {
+            tracing::info!(%error, "the host was not reached");
+            observed.not_reached(client).await?;
+        }
+        other => other?,
+    }
+    Ok(observed.record)
+}
+
+fn link_to(client: &Client, records: &[&JobRecord]) -> Result<Link, HandoffError> {
+    let Some(first) = records.first() else {
+        return Err(HandoffError::Aborted);
+    };
+    let host = client.host(first.host.as_str())?;
+    let mut link = Link::to_job(client, &host, first, Reporter::unheard())?;
+    let by_exec = |record: &&JobRecord| {
+        record
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.files_by_exec)
+    };
+    if records.iter().any(by_exec) {
+        link.use_exec_files();
+    }
+    // One attempt at a time: what to do about a failure is for the caller.
+    link.patience = Some(Duration::ZERO);
+    Ok(link)
+}
+
+/// Whether the host may answer the next time.
+pub(crate) fn is_away(error: &HandoffError) -> bool {
+    match error {
+        HandoffError::Unreachable { .. } => true,
+        HandoffError::Ssh(error) => is_passing(error),
+        _ => false,
+    }
+}
+
+async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<JobUpdate>) {
+    let mut link = match link_to(&client, &jobs.iter().collect::<Vec<_>>()) {
+        Ok(link) => link,
+        Err(error) => return give_up(jobs, error, &tell).await,
+    };
+    let mut observed: Vec<Observed> = jobs
+        .into_iter()
+        .map(|record| Observed {
+            record,
+            watch: None,
+            told: false,
+        })
+        .collect();
+    let mut pause = RETRY.0;
+    while !observed.is_empty() {
+        let live = match link.live().await {
+            Ok(live) => live,
+            Err(error) if is_away(&error) => {
+                tracing::info!(%error, "the host was not reached");
+                for job in &mut observed {
+                    let before = job.record.attributes;
+                    if let Err(error) = job.not_reached(&client).await {
+                        tracing::warn!(%error, "the store");
+                    }
+                    if (before != job.record.attributes || !job.told)
+                        && !update(job, None, &tell).await
+                    {
+                        return;
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+                continue;
+            }
+            Err(error) => {
+                let records = observed.into_iter().map(|job| job.record).collect();
+                return give_up(records, error, &tell).await;
+            }
+        };
+        pause = RETRY.0;
+        let mut rest = Vec::new();
+        let mut interval = RETRY.1;
+        for mut job in observed {
+            let before = job.record.clone();
+            let looked = if job.record.remote.is_none() {
+                interval = interval.min(PREPARING_INTERVAL);
+                job.reload(&client).await
+            } else {
+                job.look(&client, &live).await
+            };
+            let error = match looked {
+                Ok(()) => None,
+                Err(error) => link.recover(error).await.err(),
+            };
+            if let Some(watch) = &job.watch {
+                interval = interval.min(watch.interval(false));
+            } else {
+                interval = interval.min(PREPARING_INTERVAL);
+            }
+            let over = error.is_some() || is_over(&job.record);
+            if (over || before != job.record || !job.told) && !update(&mut job, error, &tell).await
+            {
+                return;
+            }
+            if !over {
+                rest.push(job);
+            }
+        }
+        observed = rest;
+        if !observed.is_empty() {
+            tokio::time::sleep(interval).await;
+        }
+    }
+    link.close();
+}
+
+/// Tells of a job; false when nobody listens any more.
+async fn update(
+    job: &mut Observed,
+    error: Option<HandoffError>,
+    tell: &mpsc::Sender<JobUpdate>,
+) -> bool {
+    job.told = true;
+    let record = job.record.clone();
+    tell.send(JobUpdate { record, error }).await.is_ok()
+}
+
+/// Tells of jobs of a host that cannot be asked. The error goes with the first; the others get one of their own.
+async fn give_up(jobs: Vec<JobRecord>, error: HandoffError, tell: &mpsc::Sender<JobUpdate>) {
+    let mut error = Some(error);
+    for record in jobs {
+        let own = error.take().unwrap_or_else(|| HandoffError::NotWatched {
+            job: record.id.clone(),
+            host: record.host.clone(),
+        });
+        let sent = tell.send(JobUpdate {
+            record,
+            error: Some(own),
+        });
+        if sent.await.is_err() {
+            return;
+        }
+    }
+}
