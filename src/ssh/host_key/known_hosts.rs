@@ -287,7 +287,7 @@ impl KnownHosts {
             let failed = |source| SshError::KnownHosts { path: file, source };
             tokio::task::spawn_blocking(move || edit::replace_lines(&path, &name, &key, &keys))
                 .await
-                .map_err(|error| io::Error::other(error))
+                .map_err(io::Error::other)
                 .and_then(|done| done)
                 .map_err(failed)?;
         }
