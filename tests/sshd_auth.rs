@@ -453,6 +453,14 @@ async fn the_configured_files_and_strictness_decide_over_unknown_keys() {
     keygen(&sshd.path("host_other"), "ed25519", "");
     fs::write(&mine, sshd.known_hosts_line(&bracket, "other")).unwrap();
     assert_eq!(judged(Connection::open(&host, &options).await), "changed");
+
+    // A file that forgets.
+    host.settings.user_known_hosts_files = Some(vec![PathBuf::from("/dev/null")]);
+    for _ in 0..2 {
+        Connection::open(&host, &options).await.unwrap();
+    }
+    host.settings.strict_host_key_checking = StrictHostKeyChecking::Ask;
+    assert_eq!(judged(Connection::open(&host, &options).await), "unknown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,5 +72,9 @@ pub(super) fn append_blocking(
         "\n"
     };
     file.write_all(format!("{start}{names} {key}\n").as_bytes())?;
-    file.sync_all()
+    // `UserKnownHostsFile /dev/null` is a way to forget, and cannot be synced.
+    if file.metadata()?.is_file() {
+        file.sync_all()?;
+    }
+    Ok(())
 }
