@@ -69,6 +69,20 @@ pub fn open_append(path: &Path) -> io::Result<File> {
     platform::open_append(path)
 }
 
+/// Reads a whole file. On Windows a lock keeps others from reading too: for as long as one may last, it is waited for.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut attempts = Attempts::start();
+    loop {
+        match std::fs::read(path) {
+            Err(error) if platform::is_locked(&error) && attempts.another(&error) => {}
+            read => return read,
+        }
+    }
+}
+
 /// Writes a whole file that only the user can read: to a temporary name in the same directory, synced, then renamed
 /// over `path`. Where another program keeps that from being replaced, it is tried again for a few seconds.
 ///

@@ -34,3 +34,8 @@ pub(super) fn others_may_read(file: &File) -> io::Result<bool> {
 pub(super) fn is_passing(_error: &io::Error) -> bool {
     false
 }
+
+/// Locks are advice.
+pub(super) fn is_locked(_error: &io::Error) -> bool {
+    false
+}

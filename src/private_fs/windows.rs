@@ -158,9 +158,17 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
     )
 }
 
+/// Another program has locked the file, or opened it for itself alone.
+pub(super) fn is_locked(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(SHARING_VIOLATION | LOCK_VIOLATION)
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{create, create_dir_all, create_new, open_append, write_atomic};
+    use super::super::{create, create_dir_all, create_new, open_append, read, write_atomic};
     use super::*;
 
     /// The list of a file or directory as SDDL.
@@ -278,6 +286,24 @@ mod tests {
         writer.join().unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_locked_is_read_once_it_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        // Wine does not hold readers to locks; to this it does, and to the program it is the same.
+        let held = OpenOptions::new()
+            .read(true)
+            .share_mode(0)
+            .open(&path)
+            .unwrap();
+        assert!(is_locked(&std::fs::read(&path).unwrap_err()));
+        let reader = std::thread::spawn(move || read(&path));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(held);
+        assert_eq!(reader.join().unwrap().unwrap(), b"text");
     }
 
     #[test]

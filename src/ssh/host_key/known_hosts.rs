@@ -13,6 +13,7 @@ use super::append;
 use super::certificate::{self, CertificateVerdict};
 use super::edit;
 use super::entry::{Entry, Line, Marker, parse_line};
+use crate::private_fs;
 use crate::ssh::SshError;
 use crate::ssh::options::ConnectOptions;
 use crate::ssh::target::Target;
@@ -79,7 +80,12 @@ impl KnownHosts {
     pub async fn load(files: &[PathBuf]) -> Result<Self, SshError> {
         let mut known = Self::default();
         for file in files {
-            match tokio::fs::read(file).await {
+            let path = file.clone();
+            let read = tokio::task::spawn_blocking(move || private_fs::read(&path))
+                .await
+                .map_err(io::Error::other)
+                .flatten();
+            match read {
                 Ok(bytes) => known.add(file, &bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {

@@ -82,3 +82,34 @@ async fn platform_agent() -> Result<Option<Agent>, KeyError> {
         .ok()
         .map(AgentClient::dynamic))
 }
+
+#[cfg(all(test, windows))]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::windows::named_pipe::ServerOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_agent_behind_a_named_pipe_is_asked_for_its_keys() {
+        let name = format!(r"\\.\pipe\handover-test-{}", std::process::id());
+        let mut pipe = ServerOptions::new()
+            .first_pipe_instance(true)
+            .create(&name)
+            .unwrap();
+        let agent = tokio::spawn(async move {
+            pipe.connect().await.unwrap();
+            // SSH_AGENTC_REQUEST_IDENTITIES, and SSH_AGENT_IDENTITIES_ANSWER with no keys (draft-miller-ssh-agent, 4.4).
+            let mut request = [0; 5];
+            pipe.read_exact(&mut request).await.unwrap();
+            pipe.write_all(&[0, 0, 0, 5, 12, 0, 0, 0, 0]).await.unwrap();
+            (request, pipe)
+        });
+        let connected = connect(&AgentSource::Path(name.into()), None).await;
+        let (_, keys) = connected.unwrap().unwrap();
+        assert!(keys.is_empty());
+        assert_eq!(agent.await.unwrap().0, [0, 0, 0, 1, 11]);
+        let nobody = AgentSource::Path(r"\\.\pipe\handover-test-nobody".into());
+        assert!(connect(&nobody, None).await.is_err());
+    }
+}
