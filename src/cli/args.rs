@@ -153,9 +153,6 @@ pub(crate) struct SendArgs {
     /// end detaches. The call's `message` is the message.
     #[arg(long, hide = true, conflicts_with_all = ["message", "message_file"])]
     pub(crate) tool_call: bool,
-    /// End the agent after this time ('30m', '2h'), counted on the host; what it had done can be collected.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) max_time: Option<Duration>,
     #[command(flatten)]
     pub(crate) watchdogs: WatchdogArgs,
     #[command(flatten)]
@@ -204,6 +201,9 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchdogArgs {
+    /// End the agent after this time ('30m', '2h'), counted on the host; what it had done can be collected.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) max_time: Option<Duration>,
     /// The job counts as stalled after this time without a sign of the agent; else the host's, else 10 minutes.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) inactivity: Option<Duration>,
@@ -496,6 +496,15 @@ pub(crate) struct DemoArgs {
     /// Print one JSON event a line, the result last.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A duration that is longer than nothing.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("must be longer than nothing".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

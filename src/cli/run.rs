@@ -6,6 +6,11 @@ use super::{CliError, parse, send, trip};
 use crate::handoff::Client;
 
 pub(crate) async fn run(client: &Client, args: &RunArgs) -> Result<u8, CliError> {
+    let form = Form::of(args.json, args.for_model);
+    if form == Form::Model {
+        // The user's ssh_config was not written for a model to choose from.
+        client.hosts().defined(&args.host)?;
+    }
     let mut job = client
         .spawn(&args.host, send::told(&args.prompt)?)?
         .inactivity(args.watchdogs.inactivity, args.watchdogs.kill_on_stall)
@@ -25,6 +30,9 @@ pub(crate) async fn run(client: &Client, args: &RunArgs) -> Result<u8, CliError>
     if let Some(parent) = &args.parent {
         job = job.parent(parse(parent)?);
     }
-    let renderer = Renderer::new(Form::of(args.json, args.for_model));
+    if let Some(limit) = args.watchdogs.max_time {
+        job = job.max_time(limit);
+    }
+    let renderer = Renderer::new(form);
     Ok(trip::follow(job.start(), &renderer, None).await?)
 }

@@ -67,12 +67,7 @@ pub(crate) async fn run(client: &Client, args: &SendArgs) -> Result<u8, CliError
     if let Some(model) = &args.model {
         handoff = handoff.model(parse(model)?);
     }
-    if let Some(limit) = args.max_time {
-        if limit.is_zero() {
-            return Err(CliError::Usage(
-                "--max-time must be longer than nothing".to_owned(),
-            ));
-        }
+    if let Some(limit) = args.watchdogs.max_time {
         handoff = handoff.max_time(limit);
     }
     let renderer = Renderer::new(args.waiting.form());

@@ -78,6 +78,12 @@ impl SpawnBuilder {
         self
     }
 
+    /// As [`HandoffBuilder::max_time`].
+    pub fn max_time(mut self, limit: Duration) -> Self {
+        self.request = self.request.max_time(limit);
+        self
+    }
+
     /// As [`HandoffBuilder::inactivity`].
     pub fn inactivity(mut self, bound: Option<Duration>, kill: bool) -> Self {
         self.request = self.request.inactivity(bound, kill);

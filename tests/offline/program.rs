@@ -191,13 +191,11 @@ async fn a_failure_shows_the_way_out_to_a_person_also_with_json() {
 async fn a_store_that_cannot_be_used_says_what_helps() {
     let stage = Stage::new().await;
     stage.run(&["jobs"]).await.exits(0);
-    std::fs::write(
-        stage.options().places.store_file(),
-        "no database".repeat(1000),
-    )
-    .unwrap();
+    let store = rusqlite::Connection::open(stage.options().places.store_file()).unwrap();
+    store.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
     let error = stage.run(&["jobs", "--json"]).await.exits(1).error("store");
-    assert!(error["hint"].as_str().unwrap().contains("aside"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("newer"), "{error}");
 }
 
 #[tokio::test]

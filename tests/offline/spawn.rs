@@ -87,6 +87,23 @@ async fn an_agent_that_makes_no_session_is_a_failure_with_its_code() {
 }
 
 #[tokio::test]
+async fn a_spawned_job_ends_by_its_time_limit() {
+    let stage = Stage::new().await;
+    stage
+        .run(&["run", "box", "--max-time", "0s", "RULE hang"])
+        .await
+        .exits(2);
+    stage
+        .run(&["run", "box", "--max-time", "3s", "RULE say on\nRULE hang"])
+        .await
+        .exits(0);
+    let exit = stage.job_directories()[0].join("exit");
+    until("the end", || exit.exists()).await;
+    let exit = std::fs::read_to_string(exit).unwrap();
+    assert!(exit.contains("reason=max-time"), "{exit}");
+}
+
+#[tokio::test]
 async fn two_spawned_jobs_run_side_by_side() {
     let stage = Stage::new().await;
     let client = stage.client();

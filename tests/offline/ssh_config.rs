@@ -228,6 +228,9 @@ async fn a_tool_reaches_what_the_hosts_files_define_and_no_more() {
     let ran = Ran::fed(call, "{\"id\":null,\"arguments\":{}}\n").await;
     let error = ran.exits(3).error("unknown_host");
     assert!(message(&error).contains("hosts.toml"), "{error}");
+    let ran = stage.run(&["run", "far", "--for-model", "do it"]).await;
+    let error = ran.exits(3).error("unknown_host");
+    assert!(message(&error).contains("hosts.toml"), "{error}");
     assert!(stage.jobs().await.is_empty());
 }
 
