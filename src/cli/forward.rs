@@ -1,6 +1,7 @@
 //! `handover forward`: a port of this machine that leads to one behind a host.
 
 use super::args::ForwardArgs;
+use super::interrupt::Interrupts;
 use super::render::{data_line, say};
 use super::text::printable;
 use super::{CliError, exit, parse};
@@ -10,6 +11,7 @@ use crate::ssh::ForwardTo;
 /// Forwards until Ctrl-C.
 pub(crate) async fn run(client: &Client, args: &ForwardArgs) -> Result<u8, CliError> {
     let (port, to) = ends(&args.ends)?;
+    let mut interrupts = Interrupts::listen().map_err(|error| CliError::Other(error.into()))?;
     let forwarding = client.forward(&args.host, port, to.clone()).await?;
     data_line(&forwarding.address().to_string());
     say(&format!(
@@ -19,7 +21,7 @@ pub(crate) async fn run(client: &Client, args: &ForwardArgs) -> Result<u8, CliEr
     ));
     tokio::select! {
         error = forwarding.run(tell) => Err(error.into()),
-        _ = tokio::signal::ctrl_c() => Ok(exit::DONE),
+        () = interrupts.next() => Ok(exit::DONE),
     }
 }
 

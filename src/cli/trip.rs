@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::exit;
-use super::interrupt::interrupted;
+use super::interrupt::Interrupts;
 use super::render::{Renderer, say};
 use crate::handoff::{Ending, Failure, Running};
 
@@ -18,17 +18,22 @@ pub(crate) async fn follow(
     timeout: Option<Duration>,
 ) -> Result<u8, Failure> {
     let detacher = running.detacher();
+    // Before the first event is told: whoever reads it may answer with an interrupt.
+    let interrupts = Interrupts::listen();
+    if let Err(error) = &interrupts {
+        tracing::warn!(%error, "interrupts end the program at once");
+    }
     let signals = tokio::spawn({
         let detacher = detacher.clone();
         async move {
-            if interrupted().await.is_err() {
+            let Ok(mut interrupts) = interrupts else {
                 return;
-            }
+            };
+            interrupts.next().await;
             say("detaching (Ctrl-C again to stop at once)");
             detacher.cancel();
-            if interrupted().await.is_ok() {
-                std::process::exit(ABORTED);
-            }
+            interrupts.next().await;
+            std::process::exit(ABORTED);
         }
     });
     let clock = timeout.map(|limit| {
