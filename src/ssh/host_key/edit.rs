@@ -107,7 +107,7 @@ fn put(file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A file that is open cannot be replaced there. Locks bind readers too, so none of them sees the half of it; a copy
 /// stands by until all is written.
 #[cfg(windows)]
-fn put(file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn put(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::{Seek as _, Write as _};
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut copy = tempfile::Builder::new()
@@ -115,12 +115,6 @@ fn put(file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
         .tempfile_in(directory)?;
     copy.write_all(bytes)?;
     copy.as_file().sync_all()?;
-    drop(file);
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)?;
-    file.lock()?;
     file.seek(io::SeekFrom::Start(0))?;
     file.set_len(0)?;
     file.write_all(bytes)?;
