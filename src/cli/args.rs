@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
     Demo(DemoArgs),
-    /// Put the tool remote_login into opencode, or take it out.
+    /// Put the tools remote_login and remote_* into opencode, or take them out.
     Plugin(PluginArgs),
     /// Print the completion script of a shell.
     Completions {
@@ -262,7 +262,8 @@ pub(crate) struct JobsArgs {
     /// Only those on this host.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Only those in this state (several: running,failed), ended ones too.
+    /// Only those in this state (several: running,failed), ended ones too; stalled, looping, retrying and unreachable
+    /// count as states.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
     /// Only this session's, and those that its agent has started.
