@@ -95,7 +95,7 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// The local program ended with an error.
-    #[error("opencode {command} failed ({status}): {said}")]
+    #[error("opencode {command} failed ({status}){}", after_colon(said))]
     LocalFailed {
         /// The subcommand.
         command: &'static str,
@@ -122,7 +122,10 @@ pub enum AgentError {
         source: Option<serde_json::Error>,
     },
     /// The local program ended without saying that it imported the session.
-    #[error("opencode import did not confirm the session {session}: {said}")]
+    #[error(
+        "opencode import did not confirm the session {session}{}",
+        after_colon(said)
+    )]
     ImportUnconfirmed {
         /// The session's id.
         session: String,
@@ -146,6 +149,15 @@ pub enum AgentError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What a program said, where it said something.
+fn after_colon(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {said}")
+    }
 }
 
 impl AgentError {

@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     /// Run a whole round trip with nothing installed: an own SSH server and a stand-in agent.
     Demo(DemoArgs),
-    /// Put the tool remote_login into opencode, or take it out.
+    /// Put the tools remote_login and remote_* into opencode, or take them out.
     Plugin(PluginArgs),
     /// Print the completion script of a shell.
     Completions {
@@ -171,8 +171,7 @@ Then: handover logs -f -, handover say - 'and the docs too', handover collect -"
 pub(crate) struct RunArgs {
     /// The host's name, as 'handover hosts' lists it.
     pub(crate) host: String,
-    /// What the agent is told; '-' is standard input.
-    #[arg(allow_hyphen_values = true)]
+    /// What the agent is told; '-' is standard input. One that begins with a dash goes after '--'.
     pub(crate) prompt: String,
     /// The work directory on the host; '~' is the home there.
     #[arg(long, value_name = "DIR")]
@@ -205,7 +204,7 @@ pub(crate) struct WatchdogArgs {
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) max_time: Option<Duration>,
     /// The job counts as stalled after this time without a sign of the agent; else the host's, else 10 minutes.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = a_time)]
     pub(crate) inactivity: Option<Duration>,
     /// End the job when it is found stalled (by wait, watch, status or collect).
     #[arg(long)]
@@ -221,7 +220,7 @@ pub(crate) struct WatchdogArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CollectArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// Import the session that a 'run' has made, whole, into the current directory.
     #[arg(long)]
@@ -233,7 +232,7 @@ pub(crate) struct CollectArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// Stop waiting after this time ('30s', '2h'); the job goes on.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = a_time)]
     pub(crate) timeout: Option<Duration>,
     /// Delete the session from the host's agent after its return.
     #[arg(long)]
@@ -263,7 +262,8 @@ pub(crate) struct JobsArgs {
     /// Only those on this host.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Only those in this state (several: running,failed), ended ones too.
+    /// Only those in this state (several: running,failed), ended ones too; stalled, looping, retrying and unreachable
+    /// count as states.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
     /// Only this session's, and those that its agent has started.
@@ -283,7 +283,7 @@ pub(crate) struct JobsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// Print one JSON document.
     #[arg(long)]
@@ -303,7 +303,7 @@ Examples:
 #[command(after_help = LOGS_EXAMPLES)]
 pub(crate) struct LogsArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// Go on until the job has ended, over a lost connection too.
     #[arg(short, long)]
@@ -325,7 +325,7 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// The jobs; without one all that have not ended.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) jobs: Vec<String>,
     /// Print one JSON document a change.
     #[arg(long)]
@@ -335,10 +335,10 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WaitJobsArgs {
     /// The jobs: ids, beginnings of them, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true, required = true)]
+    #[arg(value_name = "JOB", required = true)]
     pub(crate) jobs: Vec<String>,
     /// Stop waiting after this time ('30s', '2h'); the jobs go on, and the exit code is 10.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = a_time)]
     pub(crate) timeout: Option<Duration>,
     /// Return as soon as one of them has ended.
     #[arg(long)]
@@ -354,10 +354,9 @@ pub(crate) struct WaitJobsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SayArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) job: String,
-    /// The message; '-' is standard input.
-    #[arg(allow_hyphen_values = true)]
+    /// The message; '-' is standard input. One that begins with a dash goes after '--'.
     pub(crate) message: String,
     /// Print one JSON document.
     #[arg(long)]
@@ -370,10 +369,10 @@ pub(crate) struct SayArgs {
 #[derive(Debug, Args)]
 pub(crate) struct KillArgs {
     /// The job: its id, the beginning of one, or '-' for the newest.
-    #[arg(value_name = "JOB", allow_hyphen_values = true)]
+    #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// How long the agent may take to end by itself ('0s', '1m').
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = a_time, default_value = "5s")]
     pub(crate) grace: Duration,
     /// The session whose agent asks for this: the job must be one that it has started.
     #[arg(long, hide = true, value_name = "ID")]
@@ -399,7 +398,7 @@ pub(crate) struct SyncArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Only jobs that ended longer ago than this ('12h', '7d').
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7d")]
+    #[arg(long, value_name = "TIME", value_parser = a_time, default_value = "7d")]
     pub(crate) older_than: Duration,
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
@@ -498,12 +497,16 @@ pub(crate) struct DemoArgs {
     pub(crate) json: bool,
 }
 
+/// A duration.
+fn a_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a time such as 30s or 2h is needed".to_owned())
+}
+
 /// A duration that is longer than nothing.
 fn some_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("must be longer than nothing".to_owned()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
+    match a_time(text)? {
+        time if time.is_zero() => Err("must be longer than nothing".to_owned()),
+        time => Ok(time),
     }
 }
 
@@ -521,6 +524,87 @@ mod tests {
     fn a_dash_is_the_newest_job() {
         let cli = Cli::try_parse_from(["handover", "collect", "-"]).unwrap();
         assert!(matches!(cli.command, Command::Collect(CollectArgs { job, .. }) if job == "-"));
+    }
+
+    /// What a command line is refused with; empty when it is taken.
+    fn refusal(arguments: &[&str]) -> String {
+        Cli::try_parse_from([&["handover"], arguments].concat())
+            .err()
+            .map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn an_option_after_a_job_is_an_option() {
+        let cli = Cli::try_parse_from(["handover", "wait", "j1", "-", "--timeout", "3s"]).unwrap();
+        let Command::Wait(args) = cli.command else {
+            panic!("no wait");
+        };
+        assert_eq!(args.jobs, ["j1", "-"]);
+        assert_eq!(args.timeout, Some(Duration::from_secs(3)));
+        let cli = Cli::try_parse_from(["handover", "watch", "j1", "--json"]).unwrap();
+        assert!(matches!(cli.command, Command::Watch(args) if args.json && args.jobs == ["j1"]));
+    }
+
+    #[test]
+    fn a_mistyped_option_is_no_job_and_no_text() {
+        for arguments in [
+            &["run", "box", "--jsn"][..],
+            &["say", "-", "--jsn"],
+            &["say", "-", "-x"],
+            &["collect", "--jsn"],
+            &["status", "--jsn"],
+            &["logs", "--jsn"],
+            &["kill", "--jsn"],
+            &["wait", "j1", "--jsn"],
+            &["watch", "--jsn"],
+        ] {
+            let said = refusal(arguments);
+            assert!(
+                said.contains("unexpected argument"),
+                "{arguments:?}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_with_a_dash_goes_after_two() {
+        let cli =
+            Cli::try_parse_from(["handover", "run", "box", "--json", "--", "--help"]).unwrap();
+        assert!(matches!(cli.command, Command::Run(args) if args.json && args.prompt == "--help"));
+        let cli = Cli::try_parse_from(["handover", "say", "-", "--", "- one\n- two"]).unwrap();
+        assert!(matches!(cli.command, Command::Say(args) if args.message == "- one\n- two"));
+        // As the plugin asks, with the text on standard input.
+        let cli =
+            Cli::try_parse_from(["handover", "run", "--for-model", "--", "box", "-"]).unwrap();
+        assert!(matches!(cli.command, Command::Run(args) if args.for_model && args.prompt == "-"));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_told_what_one_looks_like() {
+        for (arguments, option) in [
+            (&["kill", "-", "--grace"][..], "--grace"),
+            (&["prune", "--older-than"], "--older-than"),
+            (&["wait", "-", "--timeout"], "--timeout"),
+            (&["collect", "-", "--timeout"], "--timeout"),
+            (&["run", "box", "go", "--max-time"], "--max-time"),
+            (&["run", "box", "go", "--inactivity"], "--inactivity"),
+        ] {
+            for bad in ["x", "5", "-1s"] {
+                let said = refusal(
+                    &[
+                        &arguments[..arguments.len() - 1],
+                        &[&format!("{option}={bad}")],
+                    ]
+                    .concat(),
+                );
+                assert!(
+                    said.contains("a time such as 30s or 2h"),
+                    "{option} {bad}: {said}"
+                );
+            }
+        }
+        assert_eq!(refusal(&["kill", "-", "--grace", "0s"]), "");
+        assert!(refusal(&["run", "box", "go", "--max-time", "0s"]).contains("longer than nothing"));
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(crate) async fn run(client: &Client, hosts: &[HostName], json: bool) -> Resu
         let hosts = found.hosts.into_iter().map(document).collect();
         json_line(&Document { hosts });
     } else {
+        if found.hosts.is_empty() {
+            say("there are no hosts to look on; 'handover hosts' says how to define one");
+        }
         found.hosts.into_iter().for_each(person);
     }
     Ok(code)
@@ -102,11 +105,13 @@ fn person(host: HostDiscovery) {
             job.id, job.state
         ));
     }
-    say(&format!(
-        "{name}: {} jobs adopted, {} known before",
-        host.adopted.len(),
-        host.known
-    ));
+    if host.error.is_none() || !host.adopted.is_empty() || host.known > 0 {
+        say(&format!(
+            "{name}: {} jobs adopted, {} known before",
+            host.adopted.len(),
+            host.known
+        ));
+    }
     for refused in &host.refused {
         say(&format!(
             "  left alone: {}: {}",

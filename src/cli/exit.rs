@@ -154,11 +154,18 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                 "name one with --session, or go to the directory that it belongs to ('opencode session list')",
             ),
         ),
-        HandoffError::NoSessionYet { .. } => entry(
-            "no_session_yet",
-            JOB_FAILED,
-            Some("'handover logs' shows what the agent says"),
-        ),
+        HandoffError::NoSessionYet { job } => Described {
+            kind: "no_session_yet",
+            code: JOB_FAILED,
+            hint: Some(format!("'handover logs {job}' shows what the agent says")),
+        },
+        HandoffError::NotLaunched { job, .. } => Described {
+            kind: "not_launched",
+            code: CONFLICT,
+            hint: Some(format!(
+                "'handover status {job}' says why; hand the session over again, or start a new one"
+            )),
+        },
         HandoffError::InboxClosed { job, host } => Described {
             kind: "inbox_closed",
             code: CONFLICT,
@@ -167,22 +174,24 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
                  ('handover send {host}') or start a new one ('handover run {host}')"
             )),
         },
-        HandoffError::Settings { .. } => entry(
+        HandoffError::Settings { at, .. } => entry(
             "configuration",
             CONFIGURATION,
-            Some("on_finish = [\"program\", \"argument\"] is all that it can hold"),
+            at.map(|_| "on_finish = [\"program\", \"argument\"] is all that it can hold"),
         ),
-        HandoffError::NoLog { .. } => entry(
-            "no_log",
-            CONFLICT,
-            Some("'handover status' shows what is known of the job"),
-        ),
+        HandoffError::NoLog { job } => Described {
+            kind: "no_log",
+            code: CONFLICT,
+            hint: Some(format!(
+                "'handover status {job}' shows what is known of the job"
+            )),
+        },
         HandoffError::NotWatched { .. } => entry("unreachable", UNREACHABLE, None),
-        HandoffError::NotOwnJob { .. } => entry(
-            "not_own_job",
-            CONFLICT,
-            Some("the user can do it: 'handover kill JOB'"),
-        ),
+        HandoffError::NotOwnJob { job } => Described {
+            kind: "not_own_job",
+            code: CONFLICT,
+            hint: Some(format!("the user can do it: 'handover kill {job}'")),
+        },
         HandoffError::SameMachine { .. } => entry(
             "same_machine",
             NOT_READY,
@@ -319,9 +328,7 @@ fn hosts(error: &HostsError) -> Described {
         _ => "configuration",
     };
     let hint = match error {
-        HostsError::UnknownHost { .. } => {
-            Some("'handover hosts --all' lists what is configured".to_owned())
-        }
+        HostsError::UnknownHost { name, known } => Some(unknown_host_hint(name, known.is_empty())),
         HostsError::SshConfig(error) => ssh_config_hint(error),
         _ => None,
     };
@@ -329,6 +336,17 @@ fn hosts(error: &HostsError) -> Described {
         kind,
         code: CONFIGURATION,
         hint,
+    }
+}
+
+fn unknown_host_hint(name: &str, none: bool) -> String {
+    let define = "hosts.toml ([hosts.NAME] with host = \"user@address\"; 'handover hosts' says where that file is)";
+    if name.contains('@') {
+        format!("a plain address is no host: give it a name in {define}")
+    } else if none {
+        format!("define one in {define}")
+    } else {
+        "'handover hosts --all' lists what is configured".to_owned()
     }
 }
 
@@ -477,6 +495,11 @@ fn store(error: &StoreError) -> Described {
                 "bring that job back, or close it: handover collect {job}"
             )),
         },
+        StoreError::NoJobs => Described {
+            kind: "no_such_job",
+            code: USAGE,
+            hint: Some("'handover send HOST' and 'handover run HOST PROMPT' start one".to_owned()),
+        },
         StoreError::NoSuchJob { .. } | StoreError::Ambiguous { .. } => Described {
             kind: "no_such_job",
             code: USAGE,
@@ -536,6 +559,7 @@ fn agent(error: &crate::agent::AgentError) -> Described {
             LOCAL_AGENT,
             Some("make that directory again, or put it back where the session has it"),
         ),
+        Agent::LocalFailed { .. } => ("local_agent", LOCAL_AGENT, Some("run that program by hand")),
         Agent::Io { .. } => ("local_file", OTHER, None),
         _ => ("local_agent", LOCAL_AGENT, None),
     };

@@ -109,6 +109,14 @@ pub(crate) fn state_words(job: &JobRecord) -> String {
     words.join(", ")
 }
 
+/// The kind for a person: the verb that makes such a job.
+pub(crate) fn kind_word(kind: JobKind) -> String {
+    match kind {
+        JobKind::Spawn => "run".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 pub(crate) fn timestamp(ms: u64) -> String {
     let time: SystemTime = UNIX_EPOCH + Duration::from_millis(ms);
     humantime::format_rfc3339_millis(time).to_string()

@@ -3,13 +3,13 @@
 use comfy_table::{Table, presets};
 
 use super::args::{Form, JobsArgs};
-use super::job_view::{JobView, ago, state_words};
+use super::job_view::{JobView, ago, kind_word, state_words};
 use super::render::{data_line, json_line, say};
 use super::text::one_line;
 use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
 use crate::hosts::HostName;
-use crate::job::{JobRecord, State};
+use crate::job::{Attributes, JobKind, JobRecord, State};
 use crate::session::SessionId;
 
 pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError> {
@@ -18,10 +18,10 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         return discover::run(client, host.as_slice(), args.json).await;
     }
     let session: Option<SessionId> = args.session.as_deref().map(parse).transpose()?;
-    let states: Vec<State> = args
+    let states: Vec<Wanted> = args
         .state
         .iter()
-        .map(|name| state(name))
+        .map(|name| wanted(name))
         .collect::<Result<_, _>>()?;
     let all = client.jobs().await?;
     if let Some(host) = &host
@@ -33,7 +33,7 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
     let jobs: Vec<JobRecord> = all
         .into_iter()
         .filter(|job| args.all || !states.is_empty() || job.state.is_live() || job.is_uncollected())
-        .filter(|job| states.is_empty() || states.contains(&job.state))
+        .filter(|job| states.is_empty() || states.iter().any(|wanted| wanted.holds(job)))
         .filter(|job| host.as_ref().is_none_or(|host| &job.host == host))
         .filter(|job| {
             session.as_ref().is_none_or(|session| {
@@ -84,17 +84,37 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
 
 fn mode(job: &JobRecord) -> String {
     match job.kind {
-        crate::job::JobKind::Spawn => job.kind.to_string(),
+        JobKind::Spawn => kind_word(job.kind),
         _ => job.mode.to_string(),
     }
 }
 
-fn state(name: &str) -> Result<State, CliError> {
-    State::ALL
-        .into_iter()
-        .find(|state| state.name() == name.to_ascii_lowercase())
+/// What `--state` asks for: the column of that name holds both.
+enum Wanted {
+    State(State),
+    Attribute(&'static str),
+}
+
+impl Wanted {
+    fn holds(&self, job: &JobRecord) -> bool {
+        match self {
+            Self::State(state) => job.state == *state,
+            Self::Attribute(name) => job.attributes.names().contains(name),
+        }
+    }
+}
+
+fn wanted(name: &str) -> Result<Wanted, CliError> {
+    let lower = name.to_ascii_lowercase();
+    let states = State::ALL.into_iter();
+    let attributes = Attributes::NAMES.into_iter();
+    let state = states.clone().find(|state| state.name() == lower);
+    let attribute = attributes.clone().find(|name| *name == lower);
+    state
+        .map(Wanted::State)
+        .or(attribute.map(Wanted::Attribute))
         .ok_or_else(|| {
-            let names: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
+            let names: Vec<&str> = states.map(State::name).chain(attributes).collect();
             CliError::Usage(format!(
                 "{name:?} is no state; the states are {}",
                 names.join(", ")

@@ -4,6 +4,7 @@ use super::args::{Form, KillArgs};
 use super::render::{json_line, say};
 use super::{CliError, exit, parse};
 use crate::handoff::{Client, KillEnding, Killed};
+use crate::job::State;
 
 pub(crate) async fn run(client: &Client, args: &KillArgs) -> Result<u8, CliError> {
     let mut name = args.job.clone();
@@ -30,6 +31,11 @@ fn person(killed: &Killed) {
     let (job, host) = (&killed.job, &killed.host);
     match killed.ending {
         KillEnding::Killed => say(&format!("job {job} on {host} is ended")),
+        KillEnding::Closed if killed.state != State::Killed => {
+            say(&format!(
+                "job {job} was never launched: there is nothing to end"
+            ));
+        }
         KillEnding::Closed => {
             let freed = killed.session.as_ref();
             let freed = freed.map_or_else(String::new, |session| {

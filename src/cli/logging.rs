@@ -26,7 +26,7 @@ const FILE_FILTER: &str = "handover=info,warn";
 /// Returns what a person should know when the file cannot be written: logging never stops the work.
 pub(crate) fn start(directory: Option<&Path>, verbose: u8) -> Option<String> {
     let mut problem = None;
-    let file = directory.and_then(|directory| {
+    let opened = directory.and_then(|directory| {
         open(directory)
             .inspect_err(|error| {
                 let directory = directory.display();
@@ -34,6 +34,7 @@ pub(crate) fn start(directory: Option<&Path>, verbose: u8) -> Option<String> {
             })
             .ok()
     });
+    let (file, not_rotated) = opened.unzip();
     let own = std::env::var("HANDOVER_LOG").unwrap_or_default();
     let filter = |text: &str| EnvFilter::builder().parse_lossy(text);
     let to_file = file.map(|file| {
@@ -56,6 +57,9 @@ pub(crate) fn start(directory: Option<&Path>, verbose: u8) -> Option<String> {
     {
         return Some("logging was started before; this start has no effect".to_owned());
     }
+    if let Some(error) = not_rotated.flatten() {
+        tracing::warn!(%error, "the log is too large and cannot be renamed; it goes on");
+    }
     problem
 }
 
@@ -74,14 +78,39 @@ fn stderr_filter(verbose: u8, own: &str) -> Option<String> {
     }
 }
 
-fn open(directory: &Path) -> io::Result<File> {
+/// Opens the log, and gives why a large one could not be renamed first.
+fn open(directory: &Path) -> io::Result<(File, Option<io::Error>)> {
     private_fs::create_dir_all(directory)?;
     let path = directory.join("handover.log");
-    match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.len() > ROTATE_AT => {
-            std::fs::rename(&path, directory.join("handover.log.1"))?
-        }
-        _ => {}
+    let large = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > ROTATE_AT);
+    let renamed = if large {
+        std::fs::rename(&path, directory.join("handover.log.1"))
+    } else {
+        Ok(())
+    };
+    Ok((private_fs::open_append(&path)?, renamed.err()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_renamed_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let log = root.path().join("handover.log");
+        let old = root.path().join("handover.log.1");
+        std::fs::create_dir_all(old.join("in the way")).unwrap();
+        private_fs::open_append(&log)
+            .unwrap()
+            .set_len(ROTATE_AT + 1)
+            .unwrap();
+        let (file, problem) = open(root.path()).unwrap();
+        assert!(problem.is_some());
+        assert_eq!(file.metadata().unwrap().len(), ROTATE_AT + 1);
+        std::fs::remove_dir_all(&old).unwrap();
+        let (file, problem) = open(root.path()).unwrap();
+        assert!(problem.is_none(), "{problem:?}");
+        assert_eq!(file.metadata().unwrap().len(), 0);
     }
-    private_fs::open_append(&path)
 }

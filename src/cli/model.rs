@@ -170,6 +170,7 @@ fn words(error: &HandoffError) -> String {
         }
         // Their own words hold names, ids and counts alone.
         HandoffError::NoSessionYet { .. }
+        | HandoffError::NotLaunched { .. }
         | HandoffError::InboxClosed { .. }
         | HandoffError::NotOwnJob { .. }
         | HandoffError::NoLog { .. }
@@ -369,6 +370,7 @@ fn store(error: &StoreError) -> String {
         // Their own words hold ids and what the caller gave.
         StoreError::SessionBusy { .. }
         | StoreError::NoSuchJob { .. }
+        | StoreError::NoJobs
         | StoreError::Ambiguous { .. } => error.to_string(),
     }
 }

@@ -472,8 +472,9 @@ numbered!(StoreError, store_number:
     StoreError::Create { .. } => 0, StoreError::Busy { .. } => 1, StoreError::Newer { .. } => 2,
     StoreError::Damaged { .. } => 3, StoreError::Database { .. } => 4, StoreError::SessionBusy { .. } => 5,
     StoreError::NoSuchJob { .. } => 6, StoreError::Ambiguous { .. } => 7,
+    StoreError::NoJobs => 8,
 );
-const STORE: usize = 8;
+const STORE: usize = 9;
 
 fn store_samples() -> Vec<StoreError> {
     vec![
@@ -501,6 +502,7 @@ fn store_samples() -> Vec<StoreError> {
         StoreError::Ambiguous {
             text: "what was asked for".to_owned(),
         },
+        StoreError::NoJobs,
     ]
 }
 
@@ -521,8 +523,9 @@ numbered!(HandoffError, handoff_number:
     HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
     HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
     HandoffError::NoLog { .. } => 38, HandoffError::NotWatched { .. } => 39, HandoffError::Settings { .. } => 40,
+    HandoffError::NotLaunched { .. } => 41,
 );
-const HANDOFF: usize = 41;
+const HANDOFF: usize = 42;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -547,8 +550,13 @@ fn handoff_samples() -> Vec<HandoffError> {
         },
         HandoffError::NotOwnJob { job: job.clone() },
         HandoffError::NoLog { job: job.clone() },
+        HandoffError::NotLaunched {
+            job: job.clone(),
+            host: host(),
+        },
         HandoffError::Settings {
             path: path(),
+            at: Some((1, 2)),
             reason: text(),
         },
         HandoffError::NotWatched {

@@ -1,4 +1,4 @@
-//! `handover plugin`: put the tool `remote_login` into opencode, or take it out.
+//! `handover plugin`: put the tools `remote_login` and `remote_*` into opencode, or take them out.
 
 use super::args::PluginAction;
 use super::render::{data_line, say};
@@ -29,7 +29,9 @@ pub(crate) fn run(places: &Places, action: &PluginAction) -> Result<u8, CliError
                 Installed::Unchanged => format!("the plugin is installed already: {path}"),
             });
             if installed != Installed::Unchanged {
-                say("opencode loads it at its next start, and has the tool remote_login then");
+                say(
+                    "opencode loads it at its next start, and has the tools remote_login and remote_* then",
+                );
             }
             for file in competitors(places) {
                 say(&format!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::args::SendArgs;
+use super::args::{Form, SendArgs};
 use super::render::Renderer;
 use super::{CliError, parse, trip};
 use crate::agent::Mode;
@@ -103,7 +103,11 @@ fn detach_at_end_of_input(detacher: CancellationToken) {
 
 fn message(args: &SendArgs) -> Result<Option<String>, CliError> {
     match &args.message_file {
-        Some(path) => read_message(path).map(Some),
+        // A model did not choose the path, and is not to see it.
+        Some(path) if args.waiting.form() == Form::Model => {
+            read_message(path, "the message file").map(Some)
+        }
+        Some(path) => read_message(path, &format!("the message file {}", path.display())).map(Some),
         None => Ok(args.message.clone()),
     }
 }
@@ -114,7 +118,7 @@ fn message(args: &SendArgs) -> Result<Option<String>, CliError> {
 /// A usage error when it cannot be read, is too large, or says nothing.
 pub(super) fn told(text: &str) -> Result<String, CliError> {
     let message = if text == "-" {
-        read_message(Path::new("-"))?
+        read_message(Path::new("-"), "standard input")?
     } else {
         text.to_owned()
     };
@@ -124,9 +128,8 @@ pub(super) fn told(text: &str) -> Result<String, CliError> {
     Ok(message)
 }
 
-fn read_message(path: &Path) -> Result<String, CliError> {
-    let unreadable =
-        |reason: String| CliError::Usage(format!("the message file {}: {reason}", path.display()));
+fn read_message(path: &Path, what: &str) -> Result<String, CliError> {
+    let unreadable = |reason: String| CliError::Usage(format!("{what}: {reason}"));
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin()

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::args::{Form, StatusArgs};
 use super::exit;
-use super::job_view::{JobView, ago, seconds, state_words, timestamp};
+use super::job_view::{JobView, ago, kind_word, seconds, state_words, timestamp};
 use super::render::{data_line, json_line};
 use super::text::{one_line, printable};
 use crate::handoff::Client;
@@ -25,7 +25,7 @@ fn person(job: &JobRecord) {
     let line = |name: &str, value: &str| data_line(&format!("{name:<10} {}", printable(value)));
     line("job", job.id.as_str());
     line("state", &state_words(job));
-    line("kind", &format!("{}, {}", job.kind, job.mode));
+    line("kind", &format!("{}, {}", kind_word(job.kind), job.mode));
     line("host", job.host.as_str());
     if let Some(session) = &job.session {
         line("session", session.as_str());

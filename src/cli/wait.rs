@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::args::{Form, WaitJobsArgs};
 use super::job_view::{JobView, seconds, state_words};
 use super::render::{Renderer, data_line, json_line, say};
+use super::text::one_line;
 use super::{CliError, exit};
 use crate::handoff::{Client, Failure, JobUpdate};
 use crate::job::{JobRecord, State};
@@ -67,11 +68,13 @@ fn ended(update: JobUpdate, form: Form) -> u8 {
         return exit::describe(&failure.error).code;
     }
     if form == Form::Person {
+        let cause = record.error.as_ref();
         data_line(&format!(
-            "{} {} after {}",
+            "{} {} after {}{}",
             record.id,
             state_words(&record),
-            seconds(record.duration_ms())
+            seconds(record.duration_ms()),
+            cause.map_or_else(String::new, |cause| format!(": {}", one_line(cause, 200)))
         ));
     } else {
         json_line(&JobView::new(&record, form));

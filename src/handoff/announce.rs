@@ -36,6 +36,7 @@ impl Settings {
     pub(crate) fn load(path: &Path) -> Result<Self, HandoffError> {
         let refused = |reason: String| HandoffError::Settings {
             path: path.to_owned(),
+            at: None,
             reason,
         };
         let file = match std::fs::File::open(path) {
@@ -52,13 +53,23 @@ impl Settings {
         if text.len() as u64 > FILE_LIMIT {
             return Err(refused(format!("it is larger than {FILE_LIMIT} bytes")));
         }
-        let settings: Self =
-            toml::from_str(&text).map_err(|error| refused(error.message().to_owned()))?;
+        let settings: Self = toml::from_str(&text).map_err(|error| HandoffError::Settings {
+            path: path.to_owned(),
+            at: Some(place(&text, error.span().map_or(0, |span| span.start))),
+            reason: error.message().to_owned(),
+        })?;
         if settings.on_finish.first().is_some_and(String::is_empty) {
             return Err(refused("on_finish names no program".to_owned()));
         }
         Ok(settings)
     }
+}
+
+/// The line and the column of a byte, from 1.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 /// Where the file is.
@@ -111,6 +122,27 @@ async fn tell(program: &str, arguments: &[String], record: &JobRecord) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_is_told_with_its_place_and_a_file_that_cannot_be_read_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = settings_file(directory.path());
+        for (text, place) in [
+            ("# \u{fc}\non_finish = \"x\"\n", "config.toml:2:13: "),
+            ("\nonfinish = []\n", "config.toml:2:1: "),
+            ("on_finish = [\n", "config.toml:"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let said = Settings::load(&path).unwrap_err().to_string();
+            assert!(said.contains(place), "{said}");
+        }
+        std::fs::write(&path, b"\xff").unwrap();
+        let refused = Settings::load(&path);
+        assert!(matches!(
+            refused,
+            Err(HandoffError::Settings { at: None, .. })
+        ));
+    }
 
     #[test]
     fn the_file_is_read_and_mistakes_are_told() {

@@ -103,11 +103,21 @@ pub enum HandoffError {
         /// The host.
         host: HostName,
     },
+    /// The job ended before anything was launched.
+    #[error("job {job} was never launched on host {host}")]
+    NotLaunched {
+        /// The job.
+        job: JobId,
+        /// The host.
+        host: HostName,
+    },
     /// The configuration file cannot be used.
-    #[error("cannot use {}: {reason}", path.display())]
+    #[error("cannot use {}{}: {reason}", path.display(), place(*at))]
     Settings {
         /// The file.
         path: PathBuf,
+        /// The line and the column in characters, from 1, where what it holds is wrong.
+        at: Option<(usize, usize)>,
         /// What is wrong with it.
         reason: String,
     },
@@ -357,4 +367,8 @@ pub enum HandoffError {
     /// The runtime was shut down under the flow.
     #[error("the work was aborted")]
     Aborted,
+}
+
+fn place(at: Option<(usize, usize)>) -> String {
+    at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
 }

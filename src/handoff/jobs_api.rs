@@ -168,7 +168,7 @@ impl Job {
     /// Not to be cancelled: whether the message was taken would be unknown.
     ///
     /// # Errors
-    /// [`HandoffError::InboxClosed`] when the agent takes nothing any more, and those of the connection: then the
+    /// [`HandoffError::NotLaunched`], [`HandoffError::InboxClosed`] when the agent takes nothing any more, and those of the connection: then the
     /// message may have been taken.
     pub async fn say(&self, message: &str) -> Result<(), HandoffError> {
         say(&self.client, &self.record, message).await

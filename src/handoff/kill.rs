@@ -122,6 +122,12 @@ impl KillBuilder {
             let result = record.is_uncollected();
             return Ok(told(&record, KillEnding::AlreadyEnded, result, 0));
         }
+        if record.ended_unsent() {
+            if let Some(lock) = lock {
+                lock.retire();
+            }
+            return Ok(told(&record, KillEnding::Closed, false, 0));
+        }
         let host = self.client.host(record.host.as_str())?;
         let reporter = Reporter::unheard();
         let mut link = Link::to_job(&self.client, &host, &record, reporter.clone())?;

@@ -35,6 +35,12 @@ pub(crate) async fn say(
         job: record.id.clone(),
         host: record.host.clone(),
     };
+    if record.ended_unsent() {
+        return Err(HandoffError::NotLaunched {
+            job: record.id.clone(),
+            host: record.host.clone(),
+        });
+    }
     let Some(place) = record
         .remote
         .clone()

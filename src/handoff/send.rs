@@ -313,10 +313,11 @@ async fn session_of(request: &HandoffBuilder) -> Result<Option<SessionId>, Hando
     if request.spawn.is_some() {
         return Ok(None);
     }
+    // Without the program there is nothing to export with, and no job to be recorded.
+    let agent = request.client.local_agent()?;
     if let Some(session) = &request.session {
         return Ok(Some(session.clone()));
     }
-    let agent = request.client.local_agent()?;
     match agent.newest_session(&request.from_directory).await? {
         Some(entry) => Ok(Some(entry.id)),
         None => Err(HandoffError::NoSession {

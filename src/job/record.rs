@@ -248,6 +248,12 @@ impl JobRecord {
         self.history.iter().any(|entry| entry.state.shows_launch())
     }
 
+    /// Whether the job ended before its host was given anything: there is nothing to ask it for.
+    #[must_use]
+    pub fn ended_unsent(&self) -> bool {
+        self.remote.is_none() && !self.state.is_live() && !self.was_launched()
+    }
+
     /// Whether nothing of the job is needed on its host any more: its session is on this machine. What a spawned job
     /// has made can be looked at any number of times, until it is imported.
     #[must_use]

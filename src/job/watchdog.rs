@@ -67,16 +67,16 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// The names of all that there are.
+    pub const NAMES: [&str; 4] = ["stalled", "unreachable", "looping", "retrying"];
+
     /// The names of what holds, as `--json` prints them.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        let all = [
-            ("stalled", self.stalled),
-            ("unreachable", self.unreachable),
-            ("looping", self.looping),
-            ("retrying", self.retrying),
-        ];
-        all.into_iter()
+        let all = [self.stalled, self.unreachable, self.looping, self.retrying];
+        Self::NAMES
+            .into_iter()
+            .zip(all)
             .filter_map(|(name, since)| since.map(|_| name))
             .collect()
     }

@@ -442,6 +442,7 @@ const JOB_TOOLS: Record<string, JobTool> = {
       const killed = lastLine(answer)
       const rest = killed.result ? " What it had done can be collected with remote_collect." : ""
       if (killed.outcome === "already_ended") return `Job ${killed.job} had ended already: ${killed.state}.${rest}`
+      if (killed.outcome === "closed") return `Job ${killed.job} was never launched, and never will be.`
       return `Job ${killed.job} on the host ${killed.host} is ended.${rest}`
     },
   },

@@ -29,3 +29,4 @@ mod store;
 mod sync;
 mod trips;
 mod wait;
+mod words;
