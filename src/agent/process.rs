@@ -349,9 +349,9 @@ mod tests {
     #[tokio::test]
     async fn a_command_script_that_is_given_up_ends_with_what_it_started() {
         use std::os::windows::fs::OpenOptionsExt as _;
-        // The script waits for a shell that waits for a program, and the last two have the file open.
+        // The script is a shell that waits for a program, and the program has the file open.
         let (root, script) =
-            command_script("@cmd /c \"(echo x & ping -n 600 127.0.0.1) >held\"\r\n");
+            command_script("@echo begun>held\r\n@ping -n 600 127.0.0.1 >>held\r\n");
         let (directory, held) = (root.path().to_owned(), root.path().join("held"));
         let work = tokio::spawn(async move { run_cmd(&script, &[], Some(&directory)).await });
         let is_free = || {
