@@ -202,6 +202,42 @@ fn a_session_comes_back_to_an_opencode_that_is_a_command_script() -> Result<()> 
 
 #[test]
 #[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn what_a_command_script_could_not_import_is_refused_before_the_launch() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Cmd)?;
+    windows.new_session()?;
+    let state = Windows::profile_there("R&D 100%");
+    let message = "RULE write made.txt x";
+    let arguments = [
+        "send",
+        "far",
+        "--json",
+        "--round-trip",
+        "--message",
+        message,
+    ];
+    let refused = windows
+        .run_with_state(&state, &arguments)?
+        .expect_code(12)?;
+    let error = refused.last()?;
+    let hint = error["error"]["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("HANDOVER_STATE_DIR"), "{error}");
+    // Nothing is imported of a session that goes one way.
+    let arguments = ["send", "far", "--json", "--message", message];
+    windows.run_with_state(&state, &arguments)?.expect_code(0)?;
+    assert!(wait_for(DEADLINE, || far.in_work("made.txt").exists()));
+    let jobs = windows.run_with_state(&state, &["jobs", "--all", "--json"])?;
+    let jobs = jobs.expect_code(0)?.last()?;
+    let launched = jobs.as_array().map_or(0, |jobs| {
+        jobs.iter()
+            .filter(|job| job["state"] == "running" || job["state"] == "completed")
+            .count()
+    });
+    assert_eq!(launched, 1, "{jobs}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
 fn a_job_whose_client_was_killed_is_collected() -> Result<()> {
     let (windows, far) = ready(LocalAgent::Exe)?;
     let session = windows.new_session()?;

@@ -207,7 +207,7 @@ impl process_wrap::tokio::CommandWrapper for OwnConsole {
 }
 
 /// A `.cmd` or `.bat` is run by the Windows command interpreter, which acts on characters in its arguments.
-fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
+pub(super) fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
     let script = program.extension().is_some_and(|extension| {
         extension.eq_ignore_ascii_case("cmd") || extension.eq_ignore_ascii_case("bat")
     });

@@ -537,6 +537,14 @@ fn agent(error: &crate::agent::AgentError) -> Described {
             Some("make that directory again, or put it back where the session has it"),
         ),
         Agent::Io { .. } => ("local_file", OTHER, None),
+        Agent::UnsafeArgument { .. } => (
+            "local_agent",
+            LOCAL_AGENT,
+            Some(
+                "set HANDOVER_STATE_DIR to a directory without any of % ! ^ & | < > \" in its path, or HANDOVER_OPENCODE to \
+                 an opencode.exe",
+            ),
+        ),
         _ => ("local_agent", LOCAL_AGENT, None),
     };
     Described {
