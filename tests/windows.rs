@@ -202,6 +202,42 @@ fn a_session_comes_back_to_an_opencode_that_is_a_command_script() -> Result<()> 
 
 #[test]
 #[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn what_a_command_script_could_not_import_is_refused_before_the_launch() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Cmd)?;
+    windows.new_session()?;
+    let state = Windows::profile_there("R&D 100%");
+    let message = "RULE write made.txt x";
+    let arguments = [
+        "send",
+        "far",
+        "--json",
+        "--round-trip",
+        "--message",
+        message,
+    ];
+    let refused = windows
+        .run_with_state(&state, &arguments)?
+        .expect_code(12)?;
+    let error = refused.last()?;
+    let hint = error["error"]["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("HANDOVER_STATE_DIR"), "{error}");
+    // Nothing is imported of a session that goes one way.
+    let arguments = ["send", "far", "--json", "--message", message];
+    windows.run_with_state(&state, &arguments)?.expect_code(0)?;
+    assert!(wait_for(DEADLINE, || far.in_work("made.txt").exists()));
+    let jobs = windows.run_with_state(&state, &["jobs", "--all", "--json"])?;
+    let jobs = jobs.expect_code(0)?.last()?;
+    let launched = jobs.as_array().map_or(0, |jobs| {
+        jobs.iter()
+            .filter(|job| job["state"] == "running" || job["state"] == "completed")
+            .count()
+    });
+    assert_eq!(launched, 1, "{jobs}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
 fn a_job_whose_client_was_killed_is_collected() -> Result<()> {
     let (windows, far) = ready(LocalAgent::Exe)?;
     let session = windows.new_session()?;
@@ -297,6 +333,82 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
             .to_string()
             .contains("after the interrupt")
     );
+    Ok(())
+}
+
+/// Waits for the end of a program that is about to end, with success.
+fn ends(mut child: Child, output: &Path) -> Result<String> {
+    let mut status = None;
+    let ended = wait_for(DEADLINE, || {
+        status = child.try_wait().ok().flatten();
+        status.is_some()
+    });
+    if !ended {
+        child.kill()?;
+        child.wait()?;
+    }
+    let said = std::fs::read_to_string(output)?;
+    ensure!(
+        status.is_some_and(|status| status.success()),
+        "{status:?}: {said}"
+    );
+    Ok(said)
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn a_running_job_is_followed_and_told_more() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Exe)?;
+    let prompt = "RULE say at the work\nRULE await go\nRULE say first";
+    let ran = windows
+        .run(&["run", "far", "--json", prompt])?
+        .expect_code(0)?;
+    let job = ran.last()?["job"]
+        .as_str()
+        .with_context(|| ran.stdout.clone())?
+        .to_owned();
+    let (log, changes, end) = (
+        windows.scratch("log"),
+        windows.scratch("changes"),
+        windows.scratch("end"),
+    );
+    let follower = windows.start(&["logs", "-f", "--json", &job], &log)?;
+    let watcher = windows.start(&["watch", "--json", &job], &changes)?;
+    let waiter = windows.start(&["wait", "--json", &job], &end)?;
+    let reached = |path: &Path, text: &str| {
+        wait_for(DEADLINE, || {
+            std::fs::read_to_string(path).is_ok_and(|said| said.contains(text))
+        })
+    };
+    let told = ["RULE say second größer", "RULE say third & \"last\" 100%"]
+        .into_iter()
+        .try_for_each(|text| windows.run(&["say", &job, text])?.expect_code(0).map(drop));
+    let (followed, watched) = (reached(&log, "at the work"), reached(&changes, "running"));
+    std::fs::write(far.in_work("go"), "")?;
+    let (log, changes, end) = (
+        ends(follower, &log)?,
+        ends(watcher, &changes)?,
+        ends(waiter, &end)?,
+    );
+    told?;
+    ensure!(followed, "nothing before the end: {log}");
+    ensure!(watched, "nothing before the end: {changes}");
+    let mut said = Vec::new();
+    for line in log.lines() {
+        let event: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        said.extend(event["text"].as_str().map(str::to_owned));
+    }
+    let wanted = [
+        "at the work",
+        "first",
+        "second größer",
+        "third & \"last\" 100%",
+    ];
+    assert_eq!(said, wanted);
+    assert!(changes.contains("completed"), "{changes}");
+    assert!(end.contains("completed"), "{end}");
+    let late = windows.run(&["say", &job, "too late", "--json"])?;
+    assert!(late.expect_code(8)?.stdout.contains("inbox_closed"));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What identifies this machine and its agent's database, to notice a host that is this very machine.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::Probe;
@@ -17,7 +18,10 @@ impl LocalIdentity {
     /// Reads it; what cannot be read stays unknown.
     pub async fn read() -> Self {
         // As the probe's script resolves it.
-        let data_dir = data_directory().and_then(|path| path.canonicalize().ok());
+        let home = directories::BaseDirs::new();
+        let home = home.as_ref().map(directories::BaseDirs::home_dir);
+        let data_dir = data_directory(std::env::var_os("XDG_DATA_HOME"), home)
+            .and_then(|path| path.canonicalize().ok());
         Self {
             machine: machine().await,
             boot: boot().await,
@@ -54,19 +58,12 @@ impl LocalIdentity {
     }
 }
 
-/// opencode keeps the XDG layout on every platform.
-fn data_directory() -> Option<PathBuf> {
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| {
-            Some(
-                directories::BaseDirs::new()?
-                    .home_dir()
-                    .join(".local")
-                    .join("share"),
-            )
-        })?;
+/// opencode keeps the XDG layout on every platform; `xdg` is the value of `XDG_DATA_HOME`.
+fn data_directory(xdg: Option<OsString>, home: Option<&Path>) -> Option<PathBuf> {
+    let data = match xdg.filter(|value| !value.is_empty()) {
+        Some(value) => PathBuf::from(value),
+        None => home?.join(".local").join("share"),
+    };
     Some(data.join("opencode"))
 }
 
@@ -138,13 +135,31 @@ async fn machine() -> Option<String> {
     None
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use super::super::stub::Host;
     use super::*;
 
+    #[test]
+    fn the_agent_keeps_its_sessions_below_the_home_directory_on_every_platform() {
+        let home = if cfg!(windows) {
+            r"C:\Users\Ada Müller"
+        } else {
+            "/Users/ada"
+        };
+        let home = Path::new(home);
+        let usual = home.join(".local").join("share").join("opencode");
+        let found = |xdg: Option<&str>, home| data_directory(xdg.map(OsString::from), home);
+        assert_eq!(found(None, Some(home)), Some(usual.clone()));
+        assert_eq!(found(Some(""), Some(home)), Some(usual));
+        let elsewhere = Path::new("data").join("opencode");
+        assert_eq!(found(Some("data"), Some(home)), Some(elsewhere));
+        assert_eq!(found(None, None), None);
+    }
+
+    #[cfg(unix)]
     #[tokio::test]
     async fn machines_of_one_image_are_two_and_one_machine_is_one() {
+        use super::super::stub::Host;
         let host = Host::new("/bin/dash");
         std::fs::create_dir_all(host.home().join(".local/share/opencode")).unwrap();
         let probe = host.probe();

@@ -108,6 +108,15 @@ impl LocalAgent {
         Ok(())
     }
 
+    /// Whether a document at this path can be [imported](Self::import): not every path can be given to a command script
+    /// of Windows. Nothing is run and nothing is read.
+    ///
+    /// # Errors
+    /// [`AgentError::UnsafeArgument`].
+    pub fn can_import_from(&self, file: &Path) -> Result<(), AgentError> {
+        process::check_arguments(&self.program, &[file.as_os_str().to_owned()])
+    }
+
     /// Imports a document, in the directory to which the session is to be bound.
     ///
     /// # Errors
@@ -304,6 +313,20 @@ mod tests {
         assert_eq!(newest("", here.path()).unwrap(), None);
         assert_eq!(newest("[]", here.path()).unwrap(), None);
         assert!(newest("[{", here.path()).is_err());
+    }
+
+    #[test]
+    fn a_command_script_imports_from_no_path_that_it_would_act_upon() {
+        let agent = |program: &str| LocalAgent {
+            program: program.into(),
+        };
+        let refused = |program: &str, file: &str| {
+            let result = agent(program).can_import_from(Path::new(file));
+            matches!(result, Err(AgentError::UnsafeArgument { .. }))
+        };
+        assert!(refused("npm/opencode.cmd", "C:/R&D/import.json"));
+        assert!(!refused("npm/opencode.cmd", "C:/Ada Müller/import.json"));
+        assert!(!refused("npm/opencode.exe", "C:/R&D/import.json"));
     }
 
     #[cfg(unix)]

@@ -1,7 +1,8 @@
 //! One run of a local program: no shell, a deadline, bounded output.
 //!
 //! The invariant: the program is in a process group of its own, so that Ctrl-C at the terminal reaches only us, and the
-//! whole group ends when we give it up (on Windows, where groups are for Ctrl-C alone, a job object).
+//! whole group ends when we give it up (on Windows, where groups are for Ctrl-C alone, a console of its own without a
+//! window, and a job object).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -157,7 +158,9 @@ impl Group {
     fn spawn(process: Command) -> std::io::Result<Self> {
         let mut process = process_wrap::tokio::CommandWrap::from(process);
         // The second one adds to the flag that the first one sets, and the first one lets the program go on.
-        process.wrap(process_wrap::tokio::JobObject).wrap(OwnGroup);
+        process
+            .wrap(process_wrap::tokio::JobObject)
+            .wrap(OwnConsole);
         process.spawn().map(Self)
     }
 
@@ -181,12 +184,14 @@ impl Drop for Group {
     }
 }
 
+/// A console of its own, without a window: the end of ours (its window is closed, the user logs off), Ctrl-Break and
+/// Ctrl-C go to all that share it.
 #[cfg(windows)]
 #[derive(Debug)]
-struct OwnGroup;
+struct OwnConsole;
 
 #[cfg(windows)]
-impl process_wrap::tokio::CommandWrapper for OwnGroup {
+impl process_wrap::tokio::CommandWrapper for OwnConsole {
     fn pre_spawn(
         &mut self,
         process: &mut Command,
@@ -195,13 +200,14 @@ impl process_wrap::tokio::CommandWrapper for OwnGroup {
         // https://learn.microsoft.com/en-us/windows/win32/procthread/process-creation-flags
         const SUSPENDED: u32 = 0x4;
         const NEW_PROCESS_GROUP: u32 = 0x200;
-        process.creation_flags(SUSPENDED | NEW_PROCESS_GROUP);
+        const NO_WINDOW: u32 = 0x0800_0000;
+        process.creation_flags(SUSPENDED | NEW_PROCESS_GROUP | NO_WINDOW);
         Ok(())
     }
 }
 
 /// A `.cmd` or `.bat` is run by the Windows command interpreter, which acts on characters in its arguments.
-fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
+pub(super) fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
     let script = program.extension().is_some_and(|extension| {
         extension.eq_ignore_ascii_case("cmd") || extension.eq_ignore_ascii_case("bat")
     });

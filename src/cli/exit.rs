@@ -561,6 +561,14 @@ fn agent(error: &crate::agent::AgentError) -> Described {
         ),
         Agent::LocalFailed { .. } => ("local_agent", LOCAL_AGENT, Some("run that program by hand")),
         Agent::Io { .. } => ("local_file", OTHER, None),
+        Agent::UnsafeArgument { .. } => (
+            "local_agent",
+            LOCAL_AGENT,
+            Some(
+                "set HANDOVER_STATE_DIR to a directory without any of % ! ^ & | < > \" in its path, or HANDOVER_OPENCODE to \
+                 an opencode.exe",
+            ),
+        ),
         _ => ("local_agent", LOCAL_AGENT, None),
     };
     Described {

@@ -13,7 +13,8 @@ use crate::ssh::{Connection, Files as _, RemotePath, SshError, Target, exposed_k
 const VISIBLE_FILE: u64 = 4 << 10;
 /// How a key file is made private.
 const ONLY_YOURS: &str = if cfg!(windows) {
-    "take away their access (icacls FILE /inheritance:r /grant:r \"%USERNAME%:F\"), or make a new key"
+    "take away their access (at a command prompt: icacls FILE /reset, then icacls FILE /inheritance:r /grant:r \
+     \"%USERNAME%:F\"), or make a new key"
 } else {
     "take away their access (chmod 600), or make a new key"
 };

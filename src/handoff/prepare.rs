@@ -14,7 +14,7 @@ use super::running::Reporter;
 use super::send::Sending;
 use super::{HandoffError, local_files, remote};
 use crate::agent::{
-    JobLimits, JobSpec, LocalIdentity, Place, Probe, ProbeFor, ProbeRequest, WorkDirectory,
+    JobLimits, JobSpec, LocalIdentity, Mode, Place, Probe, ProbeFor, ProbeRequest, WorkDirectory,
     continuation, moved_output, names,
 };
 use crate::events::{Event, Step};
@@ -37,6 +37,11 @@ impl Sending {
         let client = self.request.client.clone();
         let workspace = local_files::make(client.places(), &self.record.id)?;
         let exported = workspace.join(local_files::EXPORT);
+        if self.record.mode == Mode::RoundTrip {
+            // Said now, and not when all the work is done.
+            let import = workspace.join(local_files::IMPORT);
+            client.local_agent()?.can_import_from(&import)?;
+        }
         self.reporter.step(Step::Export, session.as_str()).await;
         let (inspection, (probe, skew)) = futures::try_join!(
             export_and_inspect(&self.request, &session, &exported),

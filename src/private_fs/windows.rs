@@ -1,8 +1,8 @@
 //! Access control lists, as Windows has them.
 //!
 //! The invariant: what is made here has a list of its own that names the user and the system, and inherits nothing. A
-//! directory hands it on to whatever is made in it, by whichever program. The list is set through the handle that made
-//! the file, so before anything is in it.
+//! directory hands it on to whatever is made in it, by whichever program. The list is set before anything is in the
+//! file, through a handle that shares it with nobody; what cannot be given its list is removed again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -16,14 +16,14 @@ use windows_permissions::utilities::current_process_sid;
 use windows_permissions::wrappers::{ConvertSidToStringSid, GetSecurityInfo, SetSecurityInfo};
 use windows_permissions::{LocalBox, SecurityDescriptor, Sid};
 
+use super::Attempts;
+
 // Access rights: https://learn.microsoft.com/en-us/windows/win32/fileio/file-access-rights-constants
 const READ_CONTROL: u32 = 0x2_0000;
 const WRITE_DAC: u32 = 0x4_0000;
 const GENERIC_READ: u32 = 0x8000_0000;
 const GENERIC_WRITE: u32 = 0x4000_0000;
 const FILE_READ_DATA: u32 = 0x1;
-const FILE_WRITE_DATA: u32 = 0x2;
-const FILE_GENERIC_WRITE: u32 = 0x12_0116;
 const GENERIC_ALL: u32 = 0x1000_0000;
 /// `FILE_FLAG_BACKUP_SEMANTICS`: what a directory's handle is opened with.
 const BACKUP_SEMANTICS: u32 = 0x0200_0000;
@@ -35,6 +35,9 @@ const SHARING_VIOLATION: i32 = 32;
 const LOCK_VIOLATION: i32 = 33;
 const NOT_SUPPORTED: i32 = 50;
 const DELETE_PENDING: i32 = 303;
+
+/// How often a file may be removed by others between the look for it and its making.
+const MAX_REMOVED: usize = 100;
 
 /// Local System, the Administrators, and a file's owner whoever that is: none of them is "others". They are those that
 /// Win32-OpenSSH lets a private key's list name.
@@ -57,41 +60,57 @@ pub(super) fn create_dir_all(path: &Path) -> io::Result<()> {
         Err(_) if path.is_dir() => return Ok(()),
         Err(error) => return Err(error),
     }
-    let mut directory = OpenOptions::new()
+    let restricted = OpenOptions::new()
         .access_mode(READ_CONTROL | WRITE_DAC)
         .custom_flags(BACKUP_SEMANTICS)
-        .open(path)?;
-    restrict(&mut directory, "OICI", path)
+        .open(path)
+        .and_then(|mut directory| restrict(&mut directory, "OICI", path));
+    // Left there, the next call would take it for one that is private.
+    restricted.inspect_err(|_| drop(std::fs::remove_dir(path)))
 }
 
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    make(path)?;
+    again(|| OpenOptions::new().write(true).open(path))
+}
+
+pub(super) fn open_append(path: &Path) -> io::Result<File> {
+    for _ in 0..MAX_REMOVED {
+        let opened = again(|| OpenOptions::new().read(true).append(true).open(path));
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match make(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Makes an empty private file. Nobody gets a handle of it before it has its list, since the one that it is made with
+/// shares it with nobody.
+fn make(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .access_mode(GENERIC_WRITE | READ_CONTROL | WRITE_DAC)
+        .share_mode(0)
         .open(path)?;
-    restrict(&mut file, "", path)?;
-    Ok(file)
+    let restricted = restrict(&mut file, "", path);
+    drop(file);
+    restricted.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
-pub(super) fn open_append(path: &Path) -> io::Result<File> {
-    let append = FILE_GENERIC_WRITE & !FILE_WRITE_DATA;
-    let made = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .access_mode(GENERIC_READ | append | READ_CONTROL | WRITE_DAC)
-        .open(path);
-    match made {
-        Ok(mut file) => {
-            restrict(&mut file, "", path)?;
-            Ok(file)
+/// Opens a file that another program, one that has just made it included, may have for itself alone for a moment.
+fn again(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let mut attempts = Attempts::start();
+    loop {
+        match open() {
+            Err(error) if is_locked(&error) && attempts.another(&error) => {}
+            opened => return opened,
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path),
-        Err(error) => Err(error),
     }
 }
 
@@ -126,7 +145,7 @@ pub(super) fn others_may_read(file: &File) -> io::Result<bool> {
     let descriptor = GetSecurityInfo(
         file,
         SeObjectType::SE_FILE_OBJECT,
-        SecurityInformation::Dacl | SecurityInformation::Owner,
+        SecurityInformation::Dacl,
     )?;
     let Some(list) = descriptor.dacl() else {
         // No list at all lets everybody in.
@@ -240,10 +259,45 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_opened_by_many_at_once_is_private_and_loses_no_line() {
+        let root = private_root();
+        let path = root.path().join("log");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    use std::io::Write as _;
+                    open_append(&path).unwrap().write_all(b"line\n").unwrap();
+                });
+            }
+        });
+        assert_eq!(std::fs::read(&path).unwrap().len(), 8 * 5);
+        assert!(is_private(&path), "{}", list(&path));
+    }
+
+    #[test]
+    fn a_file_that_is_new_is_shared_with_others_once_it_is_private() {
+        let root = private_root();
+        let path = root.path().join("file");
+        let made = create_new(&path).unwrap();
+        assert!(is_private(&path), "{}", list(&path));
+        std::fs::read(&path).unwrap();
+        drop(made);
+        assert_eq!(
+            create_new(&path).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert!(path.exists(), "what is somebody else's stays");
+    }
+
+    #[test]
     fn a_list_that_lets_everybody_read_is_noticed() {
         let root = private_root();
         let path = root.path().join("key");
-        let mut file = create_new(&path).unwrap();
+        drop(create_new(&path).unwrap());
+        let mut file = OpenOptions::new()
+            .access_mode(READ_CONTROL | WRITE_DAC)
+            .open(&path)
+            .unwrap();
         assert!(!others_may_read(&file).unwrap());
         let user = ConvertSidToStringSid(&current_process_sid().unwrap()).unwrap();
         let wide: LocalBox<SecurityDescriptor> =

@@ -178,6 +178,13 @@ impl Windows {
         finish(command, None, self.root.path())
     }
 
+    /// The same, with its state in this directory, as Windows names it.
+    pub(crate) fn run_with_state(&self, directory: &str, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.command(&self.installed("handover.exe"), arguments);
+        command.env("HANDOVER_STATE_DIR", directory);
+        finish(command, None, self.root.path())
+    }
+
     /// Starts `handover.exe` with these arguments, its output going to the file `output`.
     pub(crate) fn start(&self, arguments: &[&str], output: &Path) -> Result<Child> {
         let file = std::fs::File::create(output)?;

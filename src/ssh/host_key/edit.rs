@@ -3,6 +3,10 @@
 //! Main functions: [`locked`] and [`replace_lines`]. Invariant: a file is changed under an exclusive lock, by one write
 //! at its end or by a whole new file in its place, so that a reader sees the old lines or the new ones; what is not
 //! about the host stays byte for byte. ssh(1) takes no locks, so against it only the second half of this holds.
+//!
+//! On Windows a file that is open cannot be replaced, so it is written anew in its place, under a lock that binds readers
+//! too. A machine that fails in the middle of that leaves a cut file, with the whole of it in a copy beside it
+//! (`.known_hosts-*`), which is to be put back by hand.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -105,7 +109,7 @@ fn put(file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A file that is open cannot be replaced there. Locks bind readers too, so none of them sees the half of it; a copy
-/// stands by until all is written.
+/// stands by until all is written, and stays where this program was ended before that.
 #[cfg(windows)]
 fn put(mut file: File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::{Seek as _, Write as _};

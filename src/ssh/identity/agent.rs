@@ -3,7 +3,8 @@
 //! Main function: [`connect`]. Invariant: an agent is asked only what it must be asked, after it was told which session
 //! it signs for, so that keys that are restricted to hosts (ssh-add(1), `-h`) work and stay restricted.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use russh::keys::Error as KeyError;
 use russh::keys::agent::client::{AgentClient, AgentStream};
@@ -55,10 +56,16 @@ async fn at(path: &Path) -> Result<Agent, KeyError> {
 
 #[cfg(unix)]
 async fn platform_agent() -> Result<Option<Agent>, KeyError> {
-    match std::env::var_os("SSH_AUTH_SOCK") {
-        Some(path) if !path.is_empty() => at(Path::new(&path)).await.map(Some),
-        _ => Ok(None),
+    match named(std::env::var_os("SSH_AUTH_SOCK")) {
+        Some(path) => at(&path).await.map(Some),
+        None => Ok(None),
     }
+}
+
+/// The agent that `SSH_AUTH_SOCK` names with this value.
+#[cfg(unix)]
+fn named(value: Option<OsString>) -> Option<PathBuf> {
+    value.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(windows)]
@@ -68,11 +75,8 @@ async fn at(path: &Path) -> Result<Agent, KeyError> {
 
 #[cfg(windows)]
 async fn platform_agent() -> Result<Option<Agent>, KeyError> {
-    // A socket of another world (MSYS, WSL) may be named there, which is no pipe.
-    let named = std::env::var_os("SSH_AUTH_SOCK")
-        .filter(|path| path.to_string_lossy().starts_with(r"\\.\pipe\"));
-    if let Some(path) = named {
-        return at(Path::new(&path)).await.map(Some);
+    if let Some(path) = named(std::env::var_os("SSH_AUTH_SOCK")) {
+        return at(&path).await.map(Some);
     }
     if let Ok(agent) = at(Path::new(r"\\.\pipe\openssh-ssh-agent")).await {
         return Ok(Some(agent));
@@ -83,15 +87,59 @@ async fn platform_agent() -> Result<Option<Agent>, KeyError> {
         .map(AgentClient::dynamic))
 }
 
-#[cfg(all(test, windows))]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::windows::named_pipe::ServerOptions;
+/// The agent that `SSH_AUTH_SOCK` names with this value. A socket of another world (MSYS, WSL) is no pipe.
+#[cfg(windows)]
+fn named(value: Option<OsString>) -> Option<PathBuf> {
+    value
+        .filter(|path| path.to_string_lossy().starts_with(r"\\.\pipe\"))
+        .map(PathBuf::from)
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
+    #[test]
+    fn the_agent_of_a_host_comes_before_that_of_the_environment() {
+        let given = [
+            AgentSource::Auto,
+            AgentSource::None,
+            AgentSource::Path("/run/other".into()),
+        ];
+        for given in given {
+            assert_eq!(source(&IdentityAgent::Environment, &given), given);
+            assert_eq!(source(&IdentityAgent::None, &given), AgentSource::None);
+            assert_eq!(
+                source(&IdentityAgent::Socket("/run/own".into()), &given),
+                AgentSource::Path("/run/own".into())
+            );
+        }
+    }
+
+    #[test]
+    fn ssh_auth_sock_names_a_socket_or_on_windows_a_pipe() {
+        let named = |value: Option<&str>| named(value.map(OsString::from));
+        let (socket, pipe) = (
+            "/private/tmp/com.apple.launchd.x/Listeners",
+            r"\\.\pipe\own",
+        );
+        let (ours, other) = if cfg!(windows) {
+            (pipe, Some(socket))
+        } else {
+            (socket, None)
+        };
+        assert_eq!(named(Some(ours)), Some(PathBuf::from(ours)));
+        assert_eq!(named(other), None);
+        assert_eq!(named(Some("")), None);
+        assert_eq!(named(None), None);
+    }
+
+    #[cfg(windows)]
     #[tokio::test]
     async fn the_agent_behind_a_named_pipe_is_asked_for_its_keys() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::windows::named_pipe::ServerOptions;
+
         let name = format!(r"\\.\pipe\handover-test-{}", std::process::id());
         let mut pipe = ServerOptions::new()
             .first_pipe_instance(true)

@@ -184,7 +184,8 @@ async fn protected(path: &Path) -> Result<(), KeyFileError> {
     Ok(())
 }
 
-/// A file in the user's profile is the user's alone, and what was placed elsewhere has the rights of that place.
+/// Here a key file is used whatever its list says, unlike by Win32-OpenSSH: one that was copied from elsewhere has the
+/// list of its place. [`exposed_key_files`](crate::ssh::exposed_key_files) finds what `check` warns of.
 #[cfg(windows)]
 async fn protected(_path: &Path) -> Result<(), KeyFileError> {
     Ok(())
