@@ -166,6 +166,12 @@ async fn a_process_that_is_killed_at_any_step_leaves_what_the_next_one_puts_righ
 
 #[tokio::test]
 async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
+    for finder in ["sync", "status", "wait"] {
+        result_is_kept_by(finder).await;
+    }
+}
+
+async fn result_is_kept_by(finder: &str) {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let session = stage.session.to_string();
@@ -174,13 +180,20 @@ async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
     dies(&stage, "launch-answered", &send).await;
     let exit = stage.job_directories()[0].join("exit");
     until("the job ends", || exit.exists()).await;
-    stage.run(&["sync"]).await.exits(0);
-    assert_eq!(only(&stage).await.state, State::Failed);
+    match finder {
+        "sync" => stage.run(&["sync"]).await.exits(0),
+        _ => stage.run(&[finder, "-"]).await,
+    };
+    let found = only(&stage).await;
+    assert_eq!(found.state, State::Failed, "{finder}");
+    assert!(found.was_launched(), "{finder}: {found:?}");
+    assert_eq!(found.exit_code, Some(7), "{finder}: {found:?}");
+    assert!(found.error.is_some(), "{finder}: {found:?}");
     let jobs = stage.run(&["jobs", "--json"]).await.exits(0).document();
     assert_eq!(jobs[0]["state"], "failed", "{jobs}");
     let prune = ["prune", "--older-than", "0s", "--json"];
     let pruned = stage.run(&prune).await.exits(0).document();
-    assert_eq!(pruned["jobs"][0]["done"], "kept_result");
+    assert_eq!(pruned["jobs"][0]["done"], "kept_result", "{finder}");
     stage.run(&["collect", "-"]).await.exits(0);
     assert_eq!(grown(&before, &stage.history_here())[1].text(), "bad");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::failpoint::{FailPoint, reach};
-use super::follow::{Follow, reason_words};
+use super::follow::{Follow, end_words};
 use super::link::Link;
 use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
@@ -12,7 +12,7 @@ use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual,
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
-use crate::job::{Evidence, JobRecord, State, end_evidence, evidence, now_ms};
+use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
@@ -121,7 +121,12 @@ pub(crate) async fn settle_if_ended(
             return Ok(());
         }
     };
-    if holder.note(evidence(status.as_ref(), false)) {
+    let exit = status.as_ref().and_then(|status| status.exit.as_ref());
+    let changed = match exit {
+        Some(exit) => holder.end(exit, end_words(exit)),
+        None => holder.note(evidence(status.as_ref(), false)),
+    };
+    if changed {
         client.store().update(&holder).await?;
     }
     Ok(())
@@ -344,11 +349,8 @@ impl Collection<'_> {
 
     /// Notes an end, and why it was none that was wished for.
     pub(super) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        let changed = self.record.note(end_evidence(exit));
-        if changed && exit.reason != ExitReason::Completed {
-            self.record.error = Some(reason_words(exit));
-        }
-        if changed {
+        // What an ended job's record says of its end stays; collecting must not blot out why it was looked at.
+        if self.record.state.is_live() && self.record.end(exit, end_words(exit)) {
             self.client.store().update(self.record).await?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::follow::end_words;
 use super::link::{Link, Live};
 use super::lock::JobLock;
 use super::running::Reporter;
@@ -247,7 +248,12 @@ async fn adopt(
         )
     };
     record.enter(State::Running);
-    record.enter(state);
+    match &status.exit {
+        Some(exit) => {
+            record.end(exit, end_words(exit));
+        }
+        None => record.enter(state),
+    }
     match client.store().insert(&record).await {
         Ok(()) => found.adopted.push(record),
         Err(StoreError::SessionBusy { job, .. }) => {

@@ -11,7 +11,7 @@ use super::watch::{Watch, Watched};
 use super::{Client, Ending, HandoffError, Outcome, Trip, local_files, remote};
 use crate::agent::{Exit, ExitReason, Phase, RemoveAnswer};
 use crate::events::Step;
-use crate::job::{Attributes, JobKind, JobRecord, State, end_evidence, now_ms};
+use crate::job::{Evidence, JobKind, JobRecord, State, now_ms};
 use crate::ssh::RemotePath;
 
 /// For how long a lost host is tried again once the job has ended: what is left to do there can wait.
@@ -35,7 +35,9 @@ impl Follow<'_> {
         match self.watch(link, true).await? {
             None => Ok(self.outcome(Ending::Detached, None)),
             Some(Watched::AgentRuns) => Ok(self.outcome(Ending::Running, None)),
-            Some(Watched::Vanished(state, reason)) => Err(self.vanished(state, reason).await?),
+            Some(Watched::Vanished(evidence, reason)) => {
+                Err(self.vanished(evidence, reason).await?)
+            }
             Some(Watched::Ended(exit)) => {
                 self.note_end(&exit).await?;
                 match exit.reason {
@@ -56,7 +58,9 @@ impl Follow<'_> {
         link.patience = None;
         match self.watch(link, false).await? {
             None | Some(Watched::AgentRuns) => Ok(self.outcome(Ending::Detached, None)),
-            Some(Watched::Vanished(state, reason)) => Err(self.vanished(state, reason).await?),
+            Some(Watched::Vanished(evidence, reason)) => {
+                Err(self.vanished(evidence, reason).await?)
+            }
             Some(Watched::Ended(exit)) => {
                 self.note_end(&exit).await?;
                 if !exit.has_result() || !(whatever_end || exit.reason == ExitReason::Completed) {
@@ -136,9 +140,7 @@ impl Follow<'_> {
 
     /// Notes in the store what the job's end makes of it.
     pub(crate) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
-        self.record.note_exit(exit);
-        self.record.attributes = Attributes::default();
-        self.record.note(end_evidence(exit));
+        self.record.end(exit, end_words(exit));
         self.client.store().update(self.record).await?;
         reach(FailPoint::EndNoted);
         Ok(())
@@ -207,6 +209,7 @@ impl Follow<'_> {
             self.reporter,
             self.record,
         );
+        watch.buries = true;
         let watched = tokio::select! {
             biased;
             () = self.reporter.detach.cancelled() => Ok(None),
@@ -218,17 +221,18 @@ impl Follow<'_> {
 
     async fn vanished(
         &mut self,
-        state: State,
+        evidence: Evidence,
         reason: &'static str,
     ) -> Result<HandoffError, HandoffError> {
+        self.record.note(evidence);
         let error = HandoffError::Vanished {
             job: self.record.id.clone(),
             host: self.record.host.clone(),
-            state,
+            state: self.record.state,
             reason,
         };
         self.record.error = Some(error.to_string());
-        self.enter(state).await?;
+        self.client.store().update(self.record).await?;
         Ok(error)
     }
 
@@ -330,8 +334,13 @@ fn phase_words(exit: &Exit) -> &'static str {
     }
 }
 
+/// [`reason_words`] of an end that was not wished for.
+pub(crate) fn end_words(exit: &Exit) -> Option<String> {
+    (exit.reason != ExitReason::Completed).then(|| reason_words(exit))
+}
+
 /// Why a runner ended, in words that hold nothing of the host.
-pub(crate) fn reason_words(exit: &Exit) -> String {
+fn reason_words(exit: &Exit) -> String {
     match exit.reason {
         ExitReason::Completed => "there is no result".to_owned(),
         ExitReason::AgentFailed => format!(

@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use super::collect::{Collection, Place};
 use super::failpoint::{FailPoint, reach};
-use super::follow::reason_words;
+use super::follow::end_words;
 use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
 use super::{Client, Failure, HandoffError, remote};
-use crate::agent::{Claim, Exit, ExitReason, KillAnswer, KillReason};
+use crate::agent::{Claim, Exit, KillAnswer, KillReason};
 use crate::hosts::HostName;
-use crate::job::{Evidence, JobId, JobRecord, State, end_evidence, evidence};
+use crate::job::{Evidence, JobId, JobRecord, State, evidence};
 use crate::session::SessionId;
 
 /// The grace period where none is named.
@@ -155,10 +155,7 @@ impl KillBuilder {
             record = self.client.store().find(record.id.as_str()).await?;
         }
         if let Some(exit) = &exit {
-            if record.note(end_evidence(exit)) && lock.is_some() {
-                if exit.reason != ExitReason::Completed {
-                    record.error = Some(reason_words(exit));
-                }
+            if record.state.is_live() && record.end(exit, end_words(exit)) && lock.is_some() {
                 self.client.store().update(&record).await?;
             }
         } else if ending == KillEnding::Closed {
@@ -185,12 +182,12 @@ impl KillBuilder {
         loop {
             match self.ask(link, &place).await? {
                 KillAnswer::Ended(exit) => {
-                    let ending =
-                        if asked || exit.reason.is_kill() && collection.record.state.is_live() {
-                            KillEnding::Killed
-                        } else {
-                            KillEnding::AlreadyEnded
-                        };
+                    let here = asked || collection.record.state.is_live();
+                    let ending = if here && exit.reason.is_kill() {
+                        KillEnding::Killed
+                    } else {
+                        KillEnding::AlreadyEnded
+                    };
                     return Ok((ending, Some(exit)));
                 }
                 KillAnswer::Asked => {

@@ -10,21 +10,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::follow::reason_words;
+use super::follow::end_words;
 use super::link::{Link, Live, is_passing};
 use super::lock::JobLock;
 use super::running::Reporter;
 use super::watch::{Watch, Watched};
 use super::{Client, HandoffError, remote};
-use crate::agent::{Exit, ExitReason};
-use crate::job::{Attributes, Evidence, JobRecord, State, end_evidence, evidence, now_ms};
+use crate::agent::Exit;
+use crate::job::{Attributes, Evidence, JobRecord, State, evidence, now_ms};
 
 /// The time between attempts at a host that cannot be reached: it grows to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// The time between looks at the store for a job that another process is about to launch.
 const PREPARING_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a claimed job may take to start before it counts as one that never did.
-const START_GRACE_MS: u64 = 60_000;
 /// Updates that wait for a slow reader before the watching waits too.
 const UPDATES: usize = 64;
 
@@ -120,18 +118,16 @@ impl Observed {
         watch.note(live, watch.state_now()).await?;
         match watched {
             Some(Watched::Ended(exit)) => self.ended(client, &exit).await,
-            Some(Watched::Vanished(state, reason)) => {
+            Some(Watched::Vanished(evidence, reason)) => {
                 tracing::info!(%directory, reason, "the job is over");
-                self.change(client, state, Some(reason.to_owned())).await
+                self.change(client, evidence, Some(reason)).await
             }
             Some(Watched::AgentRuns) | None => {
-                let state = watch.state_now();
-                let state = if state == State::Running {
-                    state
-                } else {
-                    self.record.state
+                let evidence = match watch.state_now() {
+                    State::Running => Evidence::Alive,
+                    _ => Evidence::OtherMachine,
                 };
-                self.change(client, state, None).await
+                self.change(client, evidence, None).await
             }
         }
     }
@@ -143,8 +139,8 @@ impl Observed {
         };
         let directory = place.job_directory;
         let status = remote::status(live, &directory).await?;
-        let grace_over = now_ms().saturating_sub(self.record.entered_ms()) > START_GRACE_MS;
-        let evidence = evidence(status.as_ref(), grace_over);
+        // A claim without a start stays one: whoever only looks cannot keep the runner from starting yet.
+        let evidence = evidence(status.as_ref(), false);
         let state = self.record.state.judge(self.record.mode, evidence);
         let mut watch = Watch::resumed(
             client.store(),
@@ -158,7 +154,6 @@ impl Observed {
         let reason = match evidence {
             Evidence::Rebooted => Some("the host was restarted"),
             Evidence::Died => Some("the runner is gone and left no result"),
-            Evidence::NeverStarted => Some("it was claimed and never started"),
             Evidence::Unclaimed if state == State::Lost => {
                 Some("its directory on the host is gone")
             }
@@ -169,7 +164,7 @@ impl Observed {
         self.watch = Some(watch);
         match status.and_then(|status| status.exit) {
             Some(exit) => self.ended(client, &exit).await,
-            None => self.change(client, state, reason.map(str::to_owned)).await,
+            None => self.change(client, evidence, reason).await,
         }
     }
 
@@ -178,17 +173,9 @@ impl Observed {
         self.record = client
             .store()
             .amend(&self.record.id, move |record| {
-                if !record.state.is_live() {
-                    return;
+                if record.state.is_live() {
+                    record.end(&exit, end_words(&exit));
                 }
-                let evidence = end_evidence(&exit);
-                let state = record.state.judge(record.mode, evidence);
-                record.note_exit(&exit);
-                record.attributes = Attributes::default();
-                if exit.reason != ExitReason::Completed {
-                    record.error = Some(reason_words(&exit));
-                }
-                record.enter(state);
             })
             .await?;
         Ok(())
@@ -198,11 +185,11 @@ impl Observed {
     async fn change(
         &mut self,
         client: &Client,
-        state: State,
-        reason: Option<String>,
+        evidence: Evidence,
+        reason: Option<&'static str>,
     ) -> Result<(), HandoffError> {
         let seen = self.watch.as_ref().map(|watch| watch.seen.clone());
-        if state == self.record.state {
+        if self.record.state.judge(self.record.mode, evidence) == self.record.state {
             if let Some(seen) = seen {
                 seen.note_in(&mut self.record);
             }
@@ -212,9 +199,9 @@ impl Observed {
             .store()
             .amend(&self.record.id, move |record| {
                 if record.state.is_live() {
-                    record.enter(state);
-                    record.error = reason.or_else(|| record.error.take());
-                    if !state.is_live() {
+                    record.note(evidence);
+                    record.error = reason.map(str::to_owned).or_else(|| record.error.take());
+                    if record.state.is_ended() {
                         record.attributes = Attributes::default();
                     }
                 }
@@ -354,7 +341,8 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
         pause = RETRY.0;
         let mut rest = Vec::new();
         let mut interval = RETRY.1;
-        for mut job in observed {
+        let mut jobs = observed.into_iter();
+        while let Some(mut job) = jobs.next() {
             let before = job.record.clone();
             let looked = if job.record.remote.is_none() {
                 interval = interval.min(PREPARING_INTERVAL);
@@ -362,9 +350,12 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
             } else {
                 job.look(&client, &live).await
             };
-            let error = match looked {
-                Ok(()) => None,
-                Err(error) => link.recover(error).await.err(),
+            let (error, lost) = match looked {
+                Ok(()) => (None, false),
+                Err(error) => match link.recover(error).await {
+                    Ok(()) => (None, true),
+                    Err(error) => (Some(error), false),
+                },
             };
             if let Some(watch) = &job.watch {
                 interval = interval.min(watch.interval(false));
@@ -378,6 +369,11 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
             }
             if !over {
                 rest.push(job);
+            }
+            if lost {
+                // The connection is dead for the others too, and each would count as another loss.
+                rest.extend(jobs.by_ref());
+                interval = Duration::ZERO;
             }
         }
         observed = rest;

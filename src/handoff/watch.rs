@@ -11,7 +11,7 @@ use super::link::{Link, Live};
 use super::remote;
 use super::running::Reporter;
 use super::steer;
-use crate::agent::{EventParser, Exit, KillReason, Mode, Phase, names};
+use crate::agent::{EventParser, Exit, KillReason, Phase, names};
 use crate::events::{Event, Step};
 use crate::job::{
     Attributes, Bounds, Evidence, JobId, JobRecord, State, Store, Usage, evidence, now_ms,
@@ -38,8 +38,10 @@ pub(crate) struct Watch {
     directory: RemotePath,
     reporter: Reporter,
     job: JobId,
-    state: State,
-    mode: Mode,
+    live: bool,
+    /// The watcher holds the job's lock, and keeps a runner that does not start from ever starting.
+    pub(crate) buries: bool,
+    buried: bool,
     /// What the record is to say of what was seen.
     pub(crate) seen: Seen,
     noted: Option<Seen>,
@@ -90,8 +92,8 @@ pub(crate) enum Watched {
     Ended(Exit),
     /// The agent runs; asked for by a one-way handoff.
     AgentRuns,
-    /// The runner is gone, or not ours to judge; the record's new state and why.
-    Vanished(State, &'static str),
+    /// The runner is gone, or not ours to judge; what shows it, and in words.
+    Vanished(Evidence, &'static str),
 }
 
 impl Watch {
@@ -125,8 +127,9 @@ impl Watch {
             directory: directory.clone(),
             reporter: reporter.clone(),
             job: record.id.clone(),
-            state: record.state,
-            mode: record.mode,
+            live: record.state.is_live(),
+            buries: false,
+            buried: false,
             seen: Seen::of(record),
             noted: None,
             bounds: record.bounds,
@@ -227,7 +230,7 @@ impl Watch {
     /// What the job is in, as far as the phase tells.
     pub(crate) fn state_now(&self) -> State {
         match self.phase {
-            Some(Phase::Running) if self.state.is_live() => State::Running,
+            Some(Phase::Running) if self.live => State::Running,
             _ => State::Returning,
         }
     }
@@ -310,15 +313,19 @@ impl Watch {
             Evidence::Ended { .. } => return Ok(None),
             Evidence::Rebooted => "the host was restarted",
             Evidence::Died => "the runner is gone and left no result",
+            // As long as it is not buried it may still start.
+            Evidence::NeverStarted if !self.buries => return Ok(None),
+            Evidence::NeverStarted if !self.buried => {
+                remote::bury(live, &self.directory).await?;
+                self.buried = true;
+                return Ok(None);
+            }
             Evidence::NeverStarted => "it was claimed and never started",
             Evidence::Tombstone => "it was closed before it was launched",
             Evidence::Unclaimed => "its directory on the host is gone",
             _ => return Ok(None),
         };
-        Ok(Some(Watched::Vanished(
-            self.state.judge(self.mode, evidence),
-            reason,
-        )))
+        Ok(Some(Watched::Vanished(evidence, reason)))
     }
 
     async fn read_phase(&self, live: &Live) -> Result<Option<Phase>, HandoffError> {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Bounds, Evidence, JobId, JobKind, Mode, State, Usage};
+use super::{Attributes, Bounds, Evidence, JobId, JobKind, Mode, State, Usage, end_evidence};
 use crate::agent::Exit;
 use crate::hosts::HostName;
 use crate::session::SessionId;
@@ -228,8 +228,17 @@ impl JobRecord {
         end.saturating_sub(self.created_ms())
     }
 
-    /// Notes what the runner says of the end.
-    pub fn note_exit(&mut self, exit: &Exit) {
+    /// Notes that the job's runner has ended as this says: its numbers, what nobody read, and why it ended, where that
+    /// needs a word; what was odd about the running job is over. True when that changed the state.
+    pub fn end(&mut self, exit: &Exit, reason: Option<String>) -> bool {
+        self.note_exit(exit);
+        if reason.is_some() {
+            self.error = reason;
+        }
+        self.note(end_evidence(exit))
+    }
+
+    fn note_exit(&mut self, exit: &Exit) {
         self.signal = exit.signal();
         self.exit_code = exit.code.filter(|_| self.signal.is_none());
         self.undelivered = exit.undelivered;
@@ -282,6 +291,9 @@ impl JobRecord {
             self.enter(State::Running);
         }
         self.enter(state);
+        if self.state.is_ended() {
+            self.attributes = Attributes::default();
+        }
         self.history.len() != noted
     }
 
