@@ -15,17 +15,41 @@ mod proxy;
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
 use handover::handoff::FAIL_POINTS;
 use handover::job::{JobRecord, State};
+use serde_json::Value;
 
-use support::{BOX, Ran, Stage, grown, until};
+use support::{BOX, Ran, Stage, entries, grown, until};
 
 /// How many steps are tried side by side.
 const AT_ONCE: usize = 3;
 /// Steps with which a job that is there already is closed, or ended.
 const CLOSING: [&str; 3] = ["close-settled", "close-noted", "close-cleaned"];
+const SAYING: [&str; 2] = ["say-written", "say-given"];
+const PRUNING: [&str; 2] = ["prune-host", "prune-here"];
+/// The steps of a way out that ends with the launch, and those of a collection of what has ended.
+const OUT: [&str; 7] = [
+    "send-recorded",
+    "send-probed",
+    "send-placed",
+    "send-uploaded",
+    "launch-noted",
+    "launch-answered",
+    "launched-noted",
+];
+const BACK: [&str; 8] = [
+    "fetched",
+    "return-prepared",
+    "return-imported",
+    "return-after",
+    "return-compared",
+    "return-noted",
+    "cleaned-host",
+    "cleaned-here",
+];
 const KILLING: [&str; 2] = ["kill-asked", "kill-ended"];
 
 /// Runs the program until it kills itself at this step.
@@ -49,7 +73,153 @@ fn launches(stage: &Stage) -> usize {
     }
 }
 
+/// Looks after a job until it has ended: syncs, waits for what was started, syncs again.
+async fn looked_after(stage: &Stage, point: &str) {
+    for _ in 0..2 {
+        stage.run(&["sync", "--json"]).await.exits(0);
+    }
+    for directory in stage.job_directories() {
+        if directory.join("started").exists() {
+            until("the job ends", || directory.join("exit").exists()).await;
+            assert!(directory.join("back.json").exists(), "{point}");
+        }
+    }
+    stage.run(&["sync", "--json"]).await.exits(0);
+}
+
+/// The sessions that are kept below a data home, as files.
+fn sessions(data_home: &Path) -> Vec<PathBuf> {
+    let mut found = entries(&data_home.join("opencode/standin"));
+    found.retain(|path| path.extension().is_some_and(|name| name == "json"));
+    found
+}
+
+/// How often a job's agent has said something, as its session here or there tells.
+fn times_said(files: &[PathBuf], text: &str) -> usize {
+    let said = |file: &PathBuf| {
+        let content: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let messages = content["messages"].as_array().unwrap().clone();
+        let parts = messages
+            .iter()
+            .filter(|message| message["info"]["role"] == "assistant");
+        parts
+            .filter(|message| message["parts"].to_string().contains(text))
+            .count()
+    };
+    files.iter().map(said).sum()
+}
+
+/// A spawned job whose client is killed on the way out, or while its session is imported.
+async fn survives_spawned(point: &str, returning: bool) {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let run = ["run", BOX, "--json", "RULE say worked"];
+    if returning {
+        stage.run(&run).await.exits(0);
+        let exit = stage.job_directories()[0].join("exit");
+        until("the job ends", || exit.exists()).await;
+        dies(&stage, point, &["collect", "-", "--import"]).await;
+    } else {
+        dies(&stage, point, &run).await;
+    }
+    looked_after(&stage, point).await;
+    let there = sessions(&stage.there(".local/share"));
+    let found = only(&stage).await;
+    assert_eq!(there.len(), usize::from(found.was_launched()), "{point}");
+    if found.was_launched() {
+        if found.cleaned_ms.is_none() {
+            let ran = stage.run(&["collect", "-", "--import", "--json"]).await;
+            assert_eq!(ran.exits(0).document()["outcome"], "completed", "{point}");
+        }
+        let here = sessions(&stage.here(".local/share"));
+        assert_eq!(here.len(), 2, "{point}");
+        assert_eq!(times_said(&here, "worked"), 1, "{point}");
+        assert_eq!(only(&stage).await.state, State::Completed, "{point}");
+    } else {
+        assert_eq!(only(&stage).await.state, State::Killed, "{point}");
+    }
+    assert!(only(&stage).await.cleaned_ms.is_some(), "{point}");
+    assert_eq!(stage.history_here(), before, "{point}");
+}
+
+/// A one-way handoff whose client is killed on the way out, or while it is collected.
+async fn survives_one_way(point: &str, returning: bool) {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let mut send = vec!["send", BOX, "--one-way", "--session", &session];
+    send.extend(["--message", "RULE say worked"]);
+    if returning {
+        stage.run(&send).await.exits(0);
+        let exit = stage.job_directories()[0].join("exit");
+        until("the job ends", || exit.exists()).await;
+        dies(&stage, point, &["collect", "-"]).await;
+    } else {
+        dies(&stage, point, &send).await;
+    }
+    looked_after(&stage, point).await;
+    let found = only(&stage).await;
+    assert_eq!(
+        launches(&stage),
+        usize::from(found.was_launched()),
+        "{point}"
+    );
+    if found.was_launched() && found.cleaned_ms.is_none() {
+        stage.run(&["collect", "-", "--json"]).await.exits(0);
+    }
+    let ended = only(&stage).await;
+    let new = grown(&before, &stage.history_here());
+    if ended.was_launched() {
+        assert_eq!((ended.state, new.len()), (State::Completed, 2), "{point}");
+        assert_eq!(new[1].text(), "worked", "{point}");
+    } else {
+        assert_eq!((ended.state, new.len()), (State::Killed, 0), "{point}");
+    }
+}
+
+/// A message whose teller is killed: heard once where the host had answered, at most once before that.
+async fn survives_saying(point: &str) {
+    let stage = Stage::new().await;
+    let run = ["run", BOX, "--json", "RULE await go\nRULE say first"];
+    stage.run(&run).await.exits(0);
+    dies(&stage, point, &["say", "-", "RULE say second"]).await;
+    stage.run(&["say", "-", "RULE say third"]).await.exits(0);
+    std::fs::write(stage.there("go"), "").unwrap();
+    looked_after(&stage, point).await;
+    let there = sessions(&stage.there(".local/share"));
+    let heard = times_said(&there, "second");
+    match point {
+        "say-given" => assert_eq!(heard, 1, "{point}"),
+        _ => assert!(heard <= 1, "{point}: {heard}"),
+    }
+    assert_eq!(times_said(&there, "third"), 1, "{point}");
+    stage.run(&["collect", "-", "--import"]).await.exits(0);
+    assert!(only(&stage).await.cleaned_ms.is_some(), "{point}");
+}
+
+/// A clean-up of old jobs that is killed is finished by the next one, and takes nothing that it should not.
+async fn survives_pruning(point: &str) {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let run = ["run", BOX, "--json", "RULE say worked"];
+    stage.run(&run).await.exits(0);
+    looked_after(&stage, point).await;
+    let prune = ["prune", "--older-than", "0s", "--force", "--json"];
+    dies(&stage, point, &prune).await;
+    stage.run(&["sync", "--json"]).await.exits(0);
+    stage.run(&prune).await.exits(0);
+    assert!(stage.jobs().await.is_empty(), "{point}");
+    assert_eq!(stage.job_directories().len(), 0, "{point}");
+    assert_eq!(stage.history_here(), before, "{point}");
+}
+
 async fn survives(point: &str) {
+    if SAYING.contains(&point) {
+        return survives_saying(point).await;
+    }
+    if PRUNING.contains(&point) {
+        return survives_pruning(point).await;
+    }
     let stage = Stage::new().await;
     let before = stage.history_here();
     let session = stage.session.to_string();
@@ -162,6 +332,20 @@ async fn a_process_that_is_killed_at_any_step_leaves_what_the_next_one_puts_righ
     if only.is_none() {
         assert_eq!(tried.len(), FAIL_POINTS.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawned_and_a_one_way_job_survive_a_kill_on_the_way_out_and_back() {
+    let only = std::env::var("HANDOVER_TEST_FAILPOINT").ok();
+    let out = OUT.iter().map(|point| (*point, false));
+    let all = out.chain(BACK.iter().map(|point| (*point, true)));
+    let points = all.filter(|(point, _)| only.as_ref().is_none_or(|only| point.starts_with(only)));
+    futures::stream::iter(points)
+        .for_each_concurrent(AT_ONCE, |(point, returning)| async move {
+            survives_spawned(point, returning).await;
+            survives_one_way(point, returning).await;
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -129,7 +129,18 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
     };
     bounded("the end of the jobs", waited).await;
     let found = records(&stage).await;
+    let mut ids = std::collections::BTreeSet::new();
+    let file = stage.options().places.store_file();
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let whole: String = database
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(whole, "ok");
+    drop(database);
     assert!(found.len() <= jobs, "no job is recorded twice");
+    let launched = found.iter().filter(|record| record.was_launched()).count();
+    // Half of the clients are killed, many before the launch; a run that launches almost nothing shows nothing.
+    assert!(launched * 5 >= jobs, "{launched} launched of {jobs}");
     for record in &found {
         let directory = stage
             .there(".local/state/handover/jobs")
@@ -189,6 +200,18 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
             &thread.before,
             &History::read(&stage.here(".local/share"), &thread.session),
         );
+    }
+    for record in &found {
+        let events = stage
+            .there(".local/state/handover/jobs")
+            .join(record.id.as_str());
+        let claims = support::entries(&events.join("claim"));
+        let nonces = claims.iter().filter(|path| path.ends_with("nonce"));
+        assert!(nonces.count() <= 1, "{record:?}");
+        if record.was_launched() {
+            let name = record.id.as_str();
+            assert!(ids.insert(name.to_owned()), "{name} is recorded twice");
+        }
     }
     // The store is whole: as SQLite sees it, and each live session has one live job.
     let store = Store::open(&stage.options().places.store_file()).unwrap();

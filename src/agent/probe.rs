@@ -184,6 +184,18 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// The oldest version of the agent whose exports, imports and runs are known to work.
+    pub const OLDEST_AGENT: &str = "1.1.65";
+
+    /// The agent's version, when it is older than [`Self::OLDEST_AGENT`]. One that is no release (`0.0.0-dev`, say)
+    /// tells nothing about its age.
+    #[must_use]
+    pub fn too_old(&self) -> Option<&str> {
+        let version = self.version.as_deref()?;
+        let is_older = release(version)? < release(Self::OLDEST_AGENT)?;
+        is_older.then_some(version)
+    }
+
     /// Reads the answer to a probe's call.
     ///
     /// # Errors
@@ -258,11 +270,35 @@ fn directory(answer: &Answer) -> Result<Option<Result<JobDirectory, String>>, Ag
     })))
 }
 
+/// The three numbers of a release, `1.2.3` or `v1.2.3`; what follows a hyphen is not looked at.
+fn release(version: &str) -> Option<[u64; 3]> {
+    let version = version.trim();
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let mut numbers = version.split(['-', '+']).next()?.splitn(3, '.');
+    let mut next = || numbers.next()?.parse().ok();
+    let release = [next()?, next()?, next()?];
+    (release != [0; 3]).then_some(release)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn releases_are_compared_by_their_numbers() {
+        let oldest = release(Probe::OLDEST_AGENT).unwrap();
+        for older in ["1.1.64", "v1.0.220", "0.15.31", "1.1.9-beta"] {
+            assert!(release(older).unwrap() < oldest, "{older}");
+        }
+        for works in ["1.1.65", "1.2.0", "1.18.33", "10.0.0+build"] {
+            assert!(release(works).unwrap() >= oldest, "{works}");
+        }
+        for unknown in ["0.0.0-dev-202501010000", "local", "", "1.2", "1.x.3"] {
+            assert_eq!(release(unknown), None, "{unknown}");
+        }
+    }
 
     fn request() -> ProbeRequest<'static> {
         ProbeRequest {

@@ -207,6 +207,13 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             NOT_READY,
             Some("run that program on the host by hand, and reinstall it"),
         ),
+        HandoffError::AgentTooOld { .. } => entry(
+            "agent_too_old",
+            NOT_READY,
+            Some(
+                "upgrade opencode on the host (opencode upgrade), or set opencode of the host to a newer one",
+            ),
+        ),
         HandoffError::WorkDirectory { .. } => {
             entry("work_directory", NOT_READY, Some("choose another --dir"))
         }

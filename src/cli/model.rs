@@ -142,6 +142,16 @@ fn words(error: &HandoffError) -> String {
         HandoffError::AgentBroken { host, .. } => {
             format!("the opencode of host {host} does not work")
         }
+        HandoffError::AgentTooOld {
+            host,
+            version,
+            oldest,
+            ..
+        } => {
+            format!(
+                "the opencode of host {host} is too old ({version}; it must be {oldest} at least)"
+            )
+        }
         HandoffError::WorkDirectory { host, .. } => {
             format!("the work directory on host {host} is something else than a directory")
         }

@@ -523,9 +523,9 @@ numbered!(HandoffError, handoff_number:
     HandoffError::SentElsewhere { .. } => 34, HandoffError::NoSessionYet { .. } => 35,
     HandoffError::InboxClosed { .. } => 36, HandoffError::NotOwnJob { .. } => 37,
     HandoffError::NoLog { .. } => 38, HandoffError::NotWatched { .. } => 39, HandoffError::Settings { .. } => 40,
-    HandoffError::NotLaunched { .. } => 41,
+    HandoffError::NotLaunched { .. } => 41, HandoffError::AgentTooOld { .. } => 42,
 );
-const HANDOFF: usize = 42;
+const HANDOFF: usize = 43;
 
 fn handoff_samples() -> Vec<HandoffError> {
     let job = JobId::generate();
@@ -572,6 +572,12 @@ fn handoff_samples() -> Vec<HandoffError> {
             host: host(),
             program: remote(),
             reason: text(),
+        },
+        HandoffError::AgentTooOld {
+            host: host(),
+            program: remote(),
+            version: "1.0.9".to_owned(),
+            oldest: "1.1.65",
         },
         HandoffError::WorkDirectory {
             host: host(),

@@ -165,6 +165,18 @@ pub enum HandoffError {
         /// What it said.
         reason: String,
     },
+    /// The agent on the host is older than any that this program works with.
+    #[error("{program} on host {host} is version {version}, and {oldest} is the oldest that works")]
+    AgentTooOld {
+        /// The host.
+        host: HostName,
+        /// The program.
+        program: RemotePath,
+        /// Its version.
+        version: String,
+        /// The oldest version that works.
+        oldest: &'static str,
+    },
     /// The work directory on the host is something else.
     #[error("{directory} on host {host} is not a directory")]
     WorkDirectory {

@@ -79,6 +79,14 @@ fail_points! {
     CloseNoted = "close-noted",
     /// What was sent of it is gone.
     CloseCleaned = "close-cleaned",
+    /// What an ended job has left on its host was removed.
+    PrunedThere = "prune-host",
+    /// What it has left here was removed, but for its record.
+    PrunedHere = "prune-here",
+    /// A message for the agent is on the host.
+    MessageWritten = "say-written",
+    /// The host has answered whether the agent will read it.
+    MessageGiven = "say-given",
     /// A job was asked to end.
     KillAsked = "kill-asked",
     /// A job has ended, because it was asked to.

@@ -155,6 +155,14 @@ impl Sending {
                 reason: reason.clone(),
             });
         }
+        if let Some(version) = probe.too_old() {
+            return Err(HandoffError::AgentTooOld {
+                host: host(),
+                program: opencode,
+                version: version.to_owned(),
+                oldest: Probe::OLDEST_AGENT,
+            });
+        }
         if probe.work_dir_is == WorkDirectory::NotADirectory {
             return Err(HandoffError::WorkDirectory {
                 host: host(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
@@ -224,7 +225,9 @@ impl PruneBuilder {
                 }
             }
         }
+        reach(FailPoint::PrunedThere);
         local_files::remove_all(self.client.places(), &record.id)?;
+        reach(FailPoint::PrunedHere);
         self.client.store().remove(&record.id).await?;
         lock.retire();
         Ok(PruneDone::Removed)

@@ -342,6 +342,15 @@ pub(crate) fn opencode_there<'a>(report: &mut Report, probe: &'a Probe) -> Optio
         );
         return None;
     }
+    if let Some(version) = probe.too_old() {
+        let oldest = Probe::OLDEST_AGENT;
+        report.fail(
+            "opencode there",
+            format!("{opencode} {version} is too old; {oldest} is the oldest that works"),
+            "upgrade opencode on the host (opencode upgrade), or set opencode of the host to a newer one",
+        );
+        return None;
+    }
     report.ok(
         "opencode there",
         format!(

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::failpoint::{FailPoint, reach};
 use super::link::Link;
 use super::running::Reporter;
 use super::{Client, HandoffError, remote};
@@ -62,8 +63,11 @@ pub(crate) async fn say(
             if !sent {
                 live.files().await?.write(&file, message.as_bytes()).await?;
                 sent = true;
+                reach(FailPoint::MessageWritten);
             }
-            remote::deliver(&live, &place.job_directory, &name).await
+            let answer = remote::deliver(&live, &place.job_directory, &name).await;
+            reach(FailPoint::MessageGiven);
+            answer
         };
         match delivered.await {
             Ok(Delivery::Taken) => break Ok(()),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::failpoint::{FailPoint, reach};
 use super::prepare::probe;
 use super::request::Spawn;
 use super::send::Sending;
@@ -129,7 +130,9 @@ impl Sending {
             files_by_exec: false,
         });
         self.request.client.store().update(&self.record).await?;
+        reach(FailPoint::Placed);
         self.upload(&directory, None, &spawn.prompt).await?;
+        reach(FailPoint::Uploaded);
         Ok(directory)
     }
 }

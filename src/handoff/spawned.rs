@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::bring_back::{BringBack, blocking, export, open, sift, trip};
+use super::failpoint::{FailPoint, reach};
 use super::follow::Follow;
 use super::link::Link;
 use super::running::Reporter;
@@ -57,6 +58,7 @@ impl Follow<'_> {
         self.record.collected_ms = Some(now_ms());
         self.record.forget = self.homecoming.forget;
         self.enter(self.record.state).await?;
+        reach(FailPoint::Collected);
         if self.homecoming.import {
             link.patience = Some(super::follow::TIDY_PATIENCE);
             self.clean_up(link).await;
@@ -119,14 +121,17 @@ impl Follow<'_> {
         self.reporter
             .step(Step::Import, whole.session.as_str())
             .await;
+        reach(FailPoint::Prepared);
         back.wait_for_clock(whole.newest_created_ms).await?;
         let agent = self.client.local_agent()?;
         let places = self.client.places();
         agent
             .import(&whole.document, &whole.session, &places.project_dir)
             .await?;
+        reach(FailPoint::Imported);
         let after = local_files::make(places, &self.record.id)?.join(local_files::AFTER);
         export(&agent, &whole.session, &after).await?;
+        reach(FailPoint::After);
         let there = blocking(move || Ok(inspect(open(&after)?, &Limits::default())?)).await?;
         let there: HashSet<String> = there.message_ids.into_iter().collect();
         let expected = &whole.returned.new_message_ids;
@@ -138,6 +143,7 @@ impl Follow<'_> {
                 lost: 0,
             });
         }
+        reach(FailPoint::Compared);
         Ok(())
     }
 }

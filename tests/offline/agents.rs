@@ -138,6 +138,35 @@ async fn a_broken_agent_there_is_refused_before_the_launch() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_too_old_is_refused_before_the_launch() {
+    let stage = Stage::new().await;
+    stage.settings_there("STANDIN_VERSION=1.0.220\n");
+    let before = stage.history_here();
+    let failure = stage.send("Go on.").await.unwrap_err();
+    assert!(
+        matches!(&failure.error, HandoffError::AgentTooOld { version, .. } if version == "1.0.220"),
+        "{failure:?}"
+    );
+    nothing_launched(&stage, &before, &failure);
+    let session = stage.session.to_string();
+    let send = ["send", BOX, "--session", &session, "--json"];
+    let error = stage.run(&send).await.exits(7).error("agent_too_old");
+    assert!(
+        error["message"].as_str().unwrap().contains("1.0.220"),
+        "{error}"
+    );
+    let run = ["run", BOX, "--json", "Go on."];
+    stage.run(&run).await.exits(7).error("agent_too_old");
+    let checked = stage.run(&["check", BOX]).await.exits(7);
+    let said = format!("{}{}", checked.out, checked.err);
+    assert!(said.contains("1.0.220 is too old"), "{said}");
+    assert_eq!(stage.job_directories().len(), 0);
+    // A build of one's own tells nothing about its age.
+    stage.settings_there("STANDIN_VERSION=0.0.0-dev-202501010000\n");
+    stage.send("Go on.").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_import_that_failed_there_is_never_taken_for_done() {
     let stage = Stage::new().await;
     let before = stage.history_here();

@@ -293,6 +293,31 @@ async fn a_clock_that_is_an_hour_off_is_told_before_anything_is_launched() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_minutes_off_is_refused_as_well() {
+    // More than the minute that is waited for, however old the seeded messages are by now.
+    for (seconds, words) in [(-240, "behind"), (90, "ahead")] {
+        let stage = skewed(seconds).await;
+        let before = stage.history_here();
+        let failure = stage.send("Go on.").await.unwrap_err();
+        let said = failure.error.to_string();
+        assert!(said.contains("clock") && said.contains(words), "{said}");
+        assert_eq!(stage.history_here(), before);
+        assert!(!stage.is_there());
+        assert_eq!(stage.job_directories().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_most_of_a_minute_off_is_waited_for() {
+    let stage = skewed(-30).await;
+    stage.settings_there("STANDIN_CLOCK=-30\n");
+    works(&stage).await;
+    let stage = Stage::new().await;
+    stage.settings_there("STANDIN_CLOCK=30\n");
+    works(&stage).await;
+}
+
+#[tokio::test]
 async fn a_clock_that_is_a_little_behind_is_waited_for() {
     // The seeded session's newest message is some seconds old.
     let stage = skewed(-8).await;

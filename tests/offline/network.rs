@@ -3,6 +3,8 @@
 //! After every row: the job was launched at most once, no local message is lost, and the result stays on the
 //! host until it has been imported and read back here.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -11,7 +13,7 @@ use handover::handoff::{Client, Ending, HandoffError, Outcome};
 use handover::ssh::Keepalive;
 
 use crate::proxy::{Cut, Direction, Repeat};
-use crate::support::{History, Stage, bounded, grown};
+use crate::support::{BOX, History, Stage, bounded, grown};
 
 /// What the agent is told in the sweeps: long enough for the watching to be cut, too.
 const MESSAGE: &str = "RULE say working\nRULE sleep 1\nRULE say done";
@@ -184,4 +186,54 @@ async fn a_link_that_falls_silent_is_noticed_and_made_again() {
     let (reconnected, outcome) = bounded("the handoff", work).await;
     assert!(reconnected);
     whole(&before, &stage, &outcome.unwrap());
+}
+
+#[tokio::test]
+async fn a_client_that_slept_longer_than_its_keepalive_reconnects_once_and_the_trip_goes_on() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let config = stage.here(".ssh/config");
+    let text = "Host *\n  ServerAliveInterval 1\n  ServerAliveCountMax 2\n";
+    std::fs::write(&config, text).unwrap();
+    std::fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
+    let session = stage.session.to_string();
+    let message = "RULE say working\nRULE await go\nRULE say done";
+    let mut send = vec!["send", BOX, "--round-trip", "--json", "--dir", "~/work"];
+    send.extend(["--session", &session, "--message", message]);
+    let mut sending = stage.begin(&send);
+    sending.says("working").await;
+    stage.proxy.silence();
+    sending.signal("STOP").await;
+    // Asleep for longer than the link may be silent; the clock of the keepalive is what is under test.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    sending.signal("CONT").await;
+    sending
+        .document(|document| document["event"] == "unreachable")
+        .await;
+    stage.proxy.resume();
+    sending
+        .document(|document| document["event"] == "reconnected")
+        .await;
+    std::fs::write(stage.there("work/go"), "").unwrap();
+    let ran = sending.ended().await.exits(0);
+    let events = |name: &str| {
+        let documents = ran.documents();
+        documents
+            .iter()
+            .filter(|document| document["event"] == name)
+            .count()
+    };
+    assert_eq!(events("reconnected"), 1, "{}", ran.out);
+    let said = |text: &str| {
+        let documents = ran.documents();
+        documents
+            .iter()
+            .filter(|document| document["agent"]["text"] == text)
+            .count()
+    };
+    assert_eq!((said("working"), said("done")), (1, 1), "{}", ran.out);
+    let new = grown(&before, &stage.history_here());
+    assert_eq!((new.len(), new[1].text().as_str()), (2, "working\ndone"));
+    assert_eq!(stage.history_there().launches(), 1);
+    assert_eq!(stage.job_directories().len(), 0);
 }

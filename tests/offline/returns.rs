@@ -156,3 +156,60 @@ async fn an_exit_file_that_makes_no_sense_is_an_error_and_changes_nothing() {
     stage.collect(&job).await.unwrap();
     grown(&before, &stage.history_here());
 }
+
+#[tokio::test]
+async fn a_forged_session_of_a_spawned_job_is_refused_before_the_agent_here_sees_it() {
+    let stage = Stage::new().await;
+    let spawned = stage
+        .run(&["run", "box", "--json", "RULE say worked"])
+        .await
+        .exits(0);
+    let job = spawned.document()["job"].as_str().unwrap().to_owned();
+    let directory = stage.job_directories().remove(0);
+    let exit = directory.join("exit");
+    until("the job ends", || exit.exists()).await;
+    stage.run(&["sync"]).await.exits(0);
+    let session = stage.jobs().await[0].session.clone().unwrap();
+    let back = std::fs::read_to_string(directory.join("back.json")).unwrap();
+    let another = "ses_000000000000wrongwrongwron";
+    let deep = "[".repeat(100_000);
+    let forgeries = [
+        ("another session", back.replace(session.as_str(), another)),
+        (
+            "a session that is here already",
+            back.replace(session.as_str(), stage.session.as_str()),
+        ),
+        (
+            "a key twice",
+            back.replacen("\"info\"", "\"info\": {}, \"info\"", 1),
+        ),
+        (
+            "too deep",
+            back.replacen("\"messages\"", &format!("\"x\": {deep}, \"messages\""), 1),
+        ),
+        (
+            "cut at the end",
+            back.trim_end().strip_suffix('}').unwrap().to_owned(),
+        ),
+    ];
+    let before = stage.history_here();
+    // Were anything imported, this would fail in another way.
+    stage.settings_here("STANDIN_IMPORT=fail\n");
+    for (what, forged) in forgeries {
+        assert_ne!(forged, back, "{what}");
+        forge(&directory, forged.as_bytes());
+        let ran = stage.run(&["collect", "--import", &job, "--json"]).await;
+        assert_eq!(ran.code, Some(11), "{what}: {}", ran.out);
+        assert_eq!(stage.history_here(), before, "{what}");
+        assert!(directory.join("back.json").exists(), "{what}");
+    }
+    stage.settings_here("");
+    forge(&directory, back.as_bytes());
+    stage
+        .run(&["collect", "--import", &job, "--json"])
+        .await
+        .exits(0);
+    let brought = crate::support::History::read(&stage.here(".local/share"), &session);
+    assert!(brought.text().contains("worked"));
+    assert_eq!(stage.history_here(), before);
+}

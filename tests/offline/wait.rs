@@ -338,3 +338,46 @@ async fn a_watchdog_ends_the_agent_where_that_was_asked_for() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_waits_and_one_whose_provider_is_down_are_shown_and_not_ended() {
+    let stage = Stage::new().await;
+    // As with a question that nobody answers: no event at all.
+    let waits = spawn(&stage, &["--inactivity=1s", "RULE await go\nRULE say done"]).await;
+    let down = spawn(
+        &stage,
+        &[
+            "--inactivity=1s",
+            "RULE error overloaded\nRULE error overloaded\nRULE await go\nRULE say done",
+        ],
+    )
+    .await;
+    let has = |status: &Value, name: &str| {
+        let attributes = status["attributes"].as_array().unwrap();
+        attributes.iter().any(|attribute| attribute == name)
+    };
+    for _ in 0..3 {
+        shows(&stage, &waits, |status| has(status, "stalled")).await;
+        shows(&stage, &down, |status| {
+            has(status, "stalled") && has(status, "retrying")
+        })
+        .await;
+        stage.run(&["sync"]).await.exits(0);
+    }
+    for job in [&waits, &down] {
+        let status = stage.run(&["status", "--json", job]).await.exits(0);
+        assert_eq!(status.document()["state"], "running", "{}", status.out);
+    }
+    touch(&stage, "go");
+    stage.run(&["wait", &waits]).await.exits(0);
+    stage.run(&["wait", &down]).await;
+    for job in [&waits, &down] {
+        let logs = stage.run(&["logs", "--json", job]).await.exits(0);
+        let events = logs.documents();
+        assert!(
+            events.iter().any(|event| event["text"] == "done"),
+            "{}",
+            logs.out
+        );
+    }
+}
