@@ -847,28 +847,37 @@ async fn keys_are_offered_in_the_order_of_openssh() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn a_server_that_ends_the_login_early_has_refused_it() {
-    let sshd = Sshd::start(&SshdOptions {
-        config: vec!["MaxAuthTries 2".to_owned()],
-        ..SshdOptions::default()
-    });
-    let mut host = target(&sshd, "stranger");
-    for place in 0..4 {
-        let name = format!("stranger{place}");
-        keygen(&sshd.path(&name), "ed25519", "");
-        host.identity_files.push(sshd.path(&name));
-    }
-    let error = fails(&host, &options(&sshd)).await;
-    let SshError::AuthFailed { tried, .. } = &error else {
-        panic!("{error:?}")
-    };
-    assert_eq!(tried.first().unwrap().outcome, AttemptOutcome::Rejected);
-    assert!(
-        tried
+    for tries in 1..3 {
+        let sshd = Sshd::start(&SshdOptions {
+            config: vec![format!("MaxAuthTries {tries}")],
+            ..SshdOptions::default()
+        });
+        let mut host = target(&sshd, "stranger");
+        for place in 0..4 {
+            let name = format!("stranger{place}");
+            keygen(&sshd.path(&name), "ed25519", "");
+            host.identity_files.push(sshd.path(&name));
+        }
+        let error = fails(&host, &options(&sshd)).await;
+        let SshError::AuthFailed { tried, .. } = &error else {
+            panic!("{error:?}")
+        };
+        let first = tried.first().unwrap();
+        assert_eq!(first.outcome, AttemptOutcome::Rejected);
+        assert!(first.key.contains("stranger"), "{}", first.key);
+        assert!(
+            tried
+                .iter()
+                .any(|attempt| attempt.outcome == AttemptOutcome::Ended),
+            "{error}"
+        );
+        assert!(!error.is_retryable_dial());
+        let lines = sshd.log();
+        let connections = lines
             .iter()
-            .any(|attempt| attempt.outcome == AttemptOutcome::Ended),
-        "{error}"
-    );
-    assert!(!error.is_retryable_dial());
+            .filter(|line| line.starts_with("Connection from"));
+        assert_eq!(connections.count(), 1, "{lines:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

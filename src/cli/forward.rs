@@ -12,7 +12,10 @@ use crate::ssh::ForwardTo;
 pub(crate) async fn run(client: &Client, args: &ForwardArgs) -> Result<u8, CliError> {
     let (port, to) = ends(&args.ends)?;
     let mut interrupts = Interrupts::listen().map_err(|error| CliError::Other(error.into()))?;
-    let forwarding = client.forward(&args.host, port, to.clone()).await?;
+    let mut forwarding = tokio::select! {
+        forwarding = client.forward(&args.host, port, to.clone()) => forwarding?,
+        () = interrupts.next() => return Ok(exit::INTERRUPTED),
+    };
     data_line(&forwarding.address().to_string());
     say(&format!(
         "it leads to {} on {}; Ctrl-C ends it",
@@ -20,9 +23,11 @@ pub(crate) async fn run(client: &Client, args: &ForwardArgs) -> Result<u8, CliEr
         args.host
     ));
     tokio::select! {
-        error = forwarding.run(tell) => Err(error.into()),
-        () = interrupts.next() => Ok(exit::DONE),
+        error = forwarding.run(tell) => return Err(error.into()),
+        () = interrupts.next() => {}
     }
+    forwarding.close().await;
+    Ok(exit::DONE)
 }
 
 fn tell(news: ForwardNews) {

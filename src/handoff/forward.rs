@@ -82,14 +82,16 @@ impl Forwarding {
     /// Returns only what dialling again cannot mend, such as a rejected key or a changed host key.
     ///
     /// # Cancel safety
-    /// Safe: what is carried is closed, and so is the port with this value.
-    pub async fn run(mut self, tell: impl Fn(ForwardNews)) -> HandoffError {
+    /// Safe: what is carried is closed, and the port goes with this value.
+    pub async fn run(&mut self, tell: impl Fn(ForwardNews)) -> HandoffError {
         let mut delays = backoff();
         loop {
-            if let Some(connection) = self.connection.take() {
+            // It stays in its place, for a goodbye when this future is dropped.
+            if let Some(connection) = self.connection.clone() {
                 let since = tokio::time::Instant::now();
                 let failed = |error| tell(ForwardNews::Failed(error));
                 let lost = self.local.serve(&connection, &self.to, failed).await;
+                self.connection = None;
                 tell(ForwardNews::Lost(lost));
                 if since.elapsed() >= GOOD_CONNECTION {
                     delays = backoff();
@@ -112,7 +114,7 @@ impl Forwarding {
         }
     }
 
-    /// Says goodbye to the host.
+    /// Says goodbye to the host, and gives the port up.
     pub async fn close(self) {
         if let Some(connection) = self.connection {
             connection.close().await;

@@ -2,6 +2,8 @@
 //!
 //! The main type is [`Report`]. The invariant: everything that is amiss has its remedy.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{HandoffError, clock, remote};
@@ -131,8 +133,9 @@ pub(crate) fn configuration(report: &mut Report, host: &ResolvedHost) {
             .chain(&host.notes)
     };
     let list = |effect| {
+        let mut told = BTreeSet::new();
         let some = all().filter(|note| note.effect == effect);
-        let mut lines: Vec<String> = some
+        let lines: Vec<String> = some
             .map(|note| {
                 format!(
                     "{} ({}:{})",
@@ -141,8 +144,8 @@ pub(crate) fn configuration(report: &mut Report, host: &ResolvedHost) {
                     note.at.line
                 )
             })
+            .filter(|line| told.insert(line.clone()))
             .collect();
-        lines.dedup();
         lines.join(", ")
     };
     let asks = list(SshConfigEffect::Asks);

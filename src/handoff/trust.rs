@@ -41,13 +41,14 @@ pub struct HostKey {
 }
 
 impl Client {
-    /// Connects to a host for its key alone.
+    /// Connects to a host for its key alone. `NAME.jumpN` is the Nth hop on the way to NAME, as errors call one that
+    /// has no name of its own.
     ///
     /// # Errors
     /// [`HandoffError::Hosts`] when there is no such host, [`HandoffError::Ssh`] when it cannot be reached or
     /// when its key is revoked. A changed key is no error here.
     pub async fn host_key(&self, host: &str) -> Result<HostKey, HandoffError> {
-        let target = self.target(&self.host(host)?)?;
+        let target = self.host_or_hop(host)?;
         let seen = scan_host_key(&target, self.connect_options()).await?;
         let (host, algorithm, fingerprint) =
             (target.name.clone(), seen.algorithm, seen.fingerprint);
@@ -74,6 +75,29 @@ impl Client {
             target,
             key: seen.key,
         })
+    }
+
+    fn host_or_hop(&self, name: &str) -> Result<Target, HandoffError> {
+        let unknown = match self.host(name) {
+            Ok(host) => return self.target(&host),
+            Err(error) => error,
+        };
+        let hop = name.rsplit_once(".jump");
+        let Some((Ok(host), Ok(place))) =
+            hop.map(|(host, place)| (self.host(host), place.parse::<usize>()))
+        else {
+            return Err(unknown);
+        };
+        let mut way = self.target(&host)?.jumps;
+        way.truncate(place);
+        match way.pop() {
+            // A hop with a name of its own is asked for by that.
+            Some(mut hop) if hop.name.as_str() == name => {
+                hop.jumps = way;
+                Ok(hop)
+            }
+            _ => Err(unknown),
+        }
     }
 
     /// Writes an unknown key of a host down, where its trust is written (our own known_hosts file, unless its

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use russh::client::{Config, Handle};
@@ -18,7 +18,8 @@ use super::connection::Connection;
 use super::error::SshError;
 use super::handler::{ClientHandler, HandlerError, KeyPolicy, Shared};
 use super::host_key::{
-    CertificateVerdict, KeyJudge, KnownHosts, RecordedKey, Verdict, algorithm_name, fingerprint,
+    CertificateVerdict, KeyJudge, KnownHosts, RecordedKey, Verdict, algorithm_name,
+    certificate_verdict, fingerprint, require_size,
 };
 use super::jump;
 use super::link::Link;
@@ -58,7 +59,7 @@ pub struct HostKeyInfo {
 /// Asks a host for its key and disconnects before any authentication.
 ///
 /// # Errors
-/// Those of dialling, and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
+/// Those of dialling, [`SshError::NoAlgorithm`] for a key that is too short, and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
 ///
 /// # Cancel safety
 /// Safe: dropping it closes the connection.
@@ -76,9 +77,10 @@ pub async fn scan_host_key(
         (Some(offered), _) => {
             let (name, port) = target.host_key_name();
             let key = offered.key;
-            let certified = offered.certificate.map(|certificate| {
-                known.check_certificate(name, port, &certificate, SystemTime::now())
-            });
+            let certificate = offered.certificate.as_ref();
+            require_size(target, &key, certificate)?;
+            let certified =
+                certificate.map(|certificate| certificate_verdict(&known, target, certificate));
             Ok(HostKeyInfo {
                 algorithm: algorithm_name(&key),
                 fingerprint: fingerprint(&key),

@@ -351,6 +351,17 @@ impl SshError {
     }
 }
 
+/// An error and its causes on one line, where no chain of them can be kept.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// The first `limit` characters of a remote text, for an error's field.
 pub(super) fn bounded(text: &str, limit: usize) -> String {
     text.trim().chars().take(limit).collect()

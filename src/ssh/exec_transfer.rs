@@ -152,15 +152,6 @@ pub(super) async fn download(
     let Some((read, write)) = channel.halves() else {
         return Err(connection.lost().await);
     };
-    write
-        .exec(true, command)
-        .await
-        .map_err(|_| connection.lost_now())?;
-    write
-        .data_bytes(call.head())
-        .await
-        .map_err(|_| connection.lost_now())?;
-    let _ = write.eof().await;
     let mut incoming = Incoming {
         call,
         local,
@@ -171,27 +162,45 @@ pub(super) async fn download(
         size: 0,
     };
     let mut stderr = Vec::new();
-    let result = loop {
-        let message = match connection
-            .within("a download", after, async { Ok(read.wait().await) })
-            .await
-        {
-            Ok(message) => message,
-            Err(error) => break Err(error),
+    let result = {
+        // The window may be shut until the server has accepted the command: what it says is read meanwhile.
+        let ask = async {
+            // A command that takes nothing has been refused, or has ended: what it says last tells why.
+            if write.exec(true, command).await.is_ok()
+                && write.data_bytes(call.head()).await.is_ok()
+            {
+                let _ = write.eof().await;
+            }
         };
-        match message {
-            None => break Err(connection.lost().await),
-            Some(ChannelMsg::Close) => break incoming.finish(&stderr).await,
-            Some(ChannelMsg::Failure) => break Err(refused(call)),
-            Some(ChannelMsg::Data { data }) => {
-                if let Err(error) = incoming.take(&data, progress).await {
-                    break Err(error);
+        tokio::pin!(ask);
+        let mut asked = false;
+        loop {
+            let next = async {
+                loop {
+                    tokio::select! {
+                        () = &mut ask, if !asked => asked = true,
+                        message = read.wait() => return Ok(message),
+                    }
                 }
+            };
+            let message = match connection.within("a download", after, next).await {
+                Ok(message) => message,
+                Err(error) => break Err(error),
+            };
+            match message {
+                None => break Err(connection.lost().await),
+                Some(ChannelMsg::Close) => break incoming.finish(&stderr).await,
+                Some(ChannelMsg::Failure) => break Err(refused(call)),
+                Some(ChannelMsg::Data { data }) => {
+                    if let Err(error) = incoming.take(&data, progress).await {
+                        break Err(error);
+                    }
+                }
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    append_bounded(&mut stderr, &data, TALK_LIMIT);
+                }
+                Some(_) => {}
             }
-            Some(ChannelMsg::ExtendedData { data, .. }) => {
-                append_bounded(&mut stderr, &data, TALK_LIMIT);
-            }
-            Some(_) => {}
         }
     };
     if result.is_ok() {

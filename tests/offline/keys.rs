@@ -134,6 +134,31 @@ async fn a_changed_host_key_is_a_hard_stop_that_shows_both() {
 }
 
 #[tokio::test]
+async fn a_revoked_host_key_is_a_hard_stop_that_no_yes_lifts() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let file = stage.here("config/known_hosts");
+    let public = stage.server.host_key().to_openssh().unwrap();
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str(&format!("@revoked * {public}\n"));
+    std::fs::write(&file, &text).unwrap();
+    let session = stage.session.to_string();
+    let ran = stage.run(&send(&session)).await.exits(5);
+    for words in ["revoked", &fingerprint(&stage), "do not connect"] {
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+    assert_eq!(stage.proxy.connections(), 1, "it is not tried again");
+    let json = [send(&session), vec!["--json"]].concat();
+    for arguments in [json, vec!["trust", BOX, "--yes", "--json"]] {
+        let error = stage.run(&arguments).await.exits(5);
+        error.error("host_key_revoked");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    assert_eq!(stage.server.execs(), 0, "nothing was asked of the host");
+    assert_eq!(stage.history_here(), before);
+}
+
+#[tokio::test]
 async fn a_host_key_that_changes_during_a_job_ends_the_watch_and_not_the_job() {
     let stage = Stage::new().await;
     let before = stage.history_here();

@@ -308,3 +308,35 @@ async fn host_keys_are_looked_up_as_the_ssh_config_says() {
     );
     stage.run(&["check", "far"]).await.exits(5);
 }
+
+#[tokio::test]
+async fn the_key_of_a_hop_without_a_name_is_trusted_as_the_hint_says() {
+    let stage = Stage::new().await;
+    let hop = stage.proxy.address();
+    // Nothing is asked of the host itself before its hop is trusted.
+    let way = format!("Host far\n  Hostname 192.0.2.1\n  ProxyJump demo@{hop}\n");
+    write(&stage, &way);
+    let trusted = stage.here("config/known_hosts");
+    std::fs::remove_file(&trusted).unwrap();
+    let check = stage.run(&["check", "far", "--json"]).await.exits(5);
+    let findings = check.document()["findings"].to_string();
+    let hint = "handover trust far.jump1";
+    assert!(findings.contains(hint), "{findings}");
+    for unknown in [
+        "far.jump0",
+        "far.jump2",
+        "far.jump01",
+        "far.jump",
+        "x.jump1",
+    ] {
+        let ran = stage.run(&["trust", unknown, "--yes", "--json"]).await;
+        ran.exits(3).error("unknown_host");
+    }
+    let trust = ["trust", "far.jump1", "--yes", "--json"];
+    let ran = stage.run(&trust).await.exits(0).document();
+    assert_eq!(ran["trust"], "written", "{ran}");
+    assert_eq!(ran["host"], "far.jump1", "{ran}");
+    assert!(trusted.exists());
+    let ran = stage.run(&trust).await.exits(0).document();
+    assert_eq!(ran["trust"], "known", "{ran}");
+}

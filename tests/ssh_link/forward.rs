@@ -222,3 +222,39 @@ async fn the_program_forwards_until_it_is_interrupted_and_connects_again() {
         .is_some()));
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn an_interrupt_ends_the_program_while_it_still_connects() {
+    // It accepts, and never speaks.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    fs::create_dir(at("config")).unwrap();
+    let hosts = format!("[hosts.box]\nhost = \"anyone@127.0.0.1\"\nport = {port}\n");
+    fs::write(at("config/hosts.toml"), hosts).unwrap();
+    let mut running = Running(
+        Command::new(env!("CARGO_BIN_EXE_handover"))
+            .args(["forward", "box", "0:80"])
+            .env_clear()
+            .env("HOME", home.path())
+            .env("HANDOVER_CONFIG_DIR", at("config"))
+            .env("HANDOVER_STATE_DIR", at("state"))
+            .env("HANDOVER_SSH_CONFIG", "none")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    // Whoever has connected listens for interrupts already.
+    let (_silent, _) = listener.accept().unwrap();
+    let interrupt = Command::new("kill")
+        .args(["-INT", &running.0.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    // The key exchange would have had its own deadline, which is not what ends it.
+    let ended = wait_for(AT_ONCE, || running.0.try_wait().unwrap().is_some());
+    assert!(ended);
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+}

@@ -56,6 +56,21 @@ async fn a_host_is_reached_through_hosts_that_forward_to_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
+async fn a_look_at_a_key_holds_it_to_the_size_that_a_connection_does() {
+    let sshd = sshd::Sshd::start(&sshd::SshdOptions {
+        host_keys: vec!["rsa"],
+        ..sshd::SshdOptions::default()
+    });
+    let mut target = target(&sshd, "box", "id_ed25519");
+    let options = ConnectOptions::default().agent(AgentSource::None);
+    scan_host_key(&target, &options).await.unwrap();
+    target.settings.required_rsa_size = Some(16384);
+    let error = scan_host_key(&target, &options).await.unwrap_err();
+    assert!(matches!(error, SshError::NoAlgorithm { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
 async fn every_hop_is_checked_and_the_one_that_fails_is_named() {
     let last = start(&[]);
     let first = start(&[]);

@@ -11,6 +11,7 @@ mod jump;
 mod pool;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod shut_window;
 #[path = "../support/sshd.rs"]
 #[expect(dead_code, reason = "shared with other test binaries")]
 mod sshd;

@@ -56,6 +56,7 @@ pub(super) async fn authenticate(
         accepted: algorithms::public_keys(target)?,
         rsa: None,
         agent: None,
+        offering: None,
         candidates: VecDeque::new(),
         locked: None,
         expired: None,
@@ -126,6 +127,8 @@ struct Login<'a> {
     /// What the server says of RSA signatures, once asked.
     rsa: Option<public_key::ServerHash>,
     agent: Option<Agent>,
+    /// The key that the server has not answered yet.
+    offering: Option<String>,
     /// The keys that are left to offer.
     candidates: VecDeque<Candidate>,
     /// The first key file that the server would take, had there been a passphrase.
@@ -190,6 +193,10 @@ impl Login<'_> {
         let after = self.options.deadlines.auth;
         let answer = tokio::time::timeout(after, self.handle.authenticate_none(user)).await;
         let answer = answer.map(|result| result.map_err(|error| error.to_string()));
+        let logged_in = matches!(answer, Ok(Ok(AuthResult::Success)));
+        if answer.is_ok() && !logged_in && self.handle.is_closed() {
+            return Err(self.ended().await);
+        }
         let failures = self.failures;
         let offer = self.answer(answer).await?;
         // RFC 4252 section 5.2: asking is no failure.
@@ -245,8 +252,11 @@ impl Login<'_> {
                 after: self.options.deadlines.auth,
             }),
             Ok(Ok(AuthResult::Success)) => Ok(Offer::LoggedIn),
-            // A disconnect looks like a failure with no way on.
-            Ok(_) if self.handle.is_closed() => Err(self.ended().await),
+            // A disconnect looks like a failure with no way on, and is the answer to what was offered last.
+            Ok(_) if self.handle.is_closed() => {
+                self.failures += 1;
+                Err(self.ended().await)
+            }
             Ok(Ok(AuthResult::Failure {
                 remaining_methods,
                 partial_success,
@@ -289,6 +299,9 @@ impl Login<'_> {
             _ => false,
         };
         if said_so && self.failures > 0 {
+            if let Some(key) = self.offering.take() {
+                self.note(key, AttemptOutcome::Rejected);
+            }
             self.note("the server".to_owned(), AttemptOutcome::Ended);
             return self.failure();
         }

@@ -14,6 +14,7 @@ use super::signer::{AgentSigner, KeySigner, ProbeOnly, SignError};
 use super::{AttemptOutcome, Login, MAX_FAILURES, Offer};
 use crate::ssh::SshError;
 use crate::ssh::algorithms;
+use crate::ssh::error::with_causes;
 use crate::ssh::identity::{
     self, Candidate, Holder, KeyFile, KeyFileError, Secret, Sources, agent_source, connect_agent,
 };
@@ -53,7 +54,7 @@ impl Login<'_> {
                 Ok(certificate) => sources.certificates.push(certificate),
                 Err(error) => self.note(
                     path.display().to_string(),
-                    AttemptOutcome::Unusable(error.to_string()),
+                    AttemptOutcome::Unusable(with_causes(&error)),
                 ),
             }
         }
@@ -78,7 +79,7 @@ impl Login<'_> {
                 }
                 Some(Err((path, error))) => self.note(
                     path.display().to_string(),
-                    AttemptOutcome::Unusable(error.to_string()),
+                    AttemptOutcome::Unusable(with_causes(&error)),
                 ),
             }
             match file {
@@ -99,7 +100,7 @@ impl Login<'_> {
     fn unusable(&mut self, path: &Path, error: KeyFileError, explicit: bool) {
         self.note(
             path.display().to_string(),
-            AttemptOutcome::Unusable(error.to_string()),
+            AttemptOutcome::Unusable(with_causes(&error)),
         );
         if explicit && self.bad_file.is_none() {
             self.bad_file = Some((path.to_owned(), error));
@@ -133,8 +134,11 @@ impl Login<'_> {
         };
         let label = candidate.label.clone();
         let fault = candidate.fault();
+        self.offering = Some(label.clone());
         let offer = self.offer(candidate).await;
-        let outcome = match offer? {
+        let offer = offer?;
+        self.offering = None;
+        let outcome = match offer {
             Offer::LoggedIn => return Ok(Some(Offer::LoggedIn)),
             Offer::Not(AttemptOutcome::Rejected) => match fault {
                 Some(fault) => {
@@ -233,7 +237,7 @@ impl Login<'_> {
             let Ok(Some(passphrase)) = answer else { break };
             match identity::decrypt(path, passphrase).await {
                 Ok(key) => return Ok(key),
-                Err(error) => outcome = AttemptOutcome::Unusable(error.to_string()),
+                Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
             }
         }
         if outcome == AttemptOutcome::Encrypted {
@@ -341,7 +345,7 @@ impl Login<'_> {
         &mut self,
         answer: Result<Result<AuthResult, SignError>, Elapsed>,
     ) -> Result<Offer, SshError> {
-        self.answer(answer.map(|result| result.map_err(|error| error.to_string())))
+        self.answer(answer.map(|result| result.map_err(|error| with_causes(&error))))
             .await
     }
 }

@@ -25,10 +25,10 @@ pub(super) enum SignError {
     #[error("a signature is wanted")]
     Wanted,
     /// The agent refused, or is gone.
-    #[error("the agent did not sign: {0}")]
+    #[error("the agent did not sign")]
     Agent(#[source] russh::keys::Error),
     /// The key cannot sign that way.
-    #[error("the key does not sign: {0}")]
+    #[error("the key does not sign")]
     Key(#[source] ssh_key::Error),
 }
 

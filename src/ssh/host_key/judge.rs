@@ -18,6 +18,43 @@ use crate::ssh::algorithms;
 use crate::ssh::options::{ConnectOptions, UnknownHostKey};
 use crate::ssh::target::Target;
 
+/// Refuses a key, or the authority of its certificate, that is shorter than the host's `RequiredRSASize`.
+///
+/// # Errors
+/// [`SshError::NoAlgorithm`].
+pub(in crate::ssh) fn require_size(
+    target: &Target,
+    key: &PublicKey,
+    certificate: Option<&Certificate>,
+) -> Result<(), SshError> {
+    let authority = certificate.map(Certificate::signature_key);
+    let mut keys = [Some(key.key_data()), authority].into_iter().flatten();
+    if keys.any(|key| algorithms::is_too_short(target, key)) {
+        return Err(SshError::NoAlgorithm {
+            host: target.name.clone(),
+            keyword: "RequiredRSASize",
+        });
+    }
+    Ok(())
+}
+
+/// What is on record about a certificate, and whether its authority may sign with that algorithm
+/// (`CASignatureAlgorithms`).
+pub(in crate::ssh) fn certificate_verdict(
+    known: &KnownHosts,
+    target: &Target,
+    certificate: &Certificate,
+) -> CertificateVerdict {
+    let (name, port) = target.host_key_name();
+    let verdict = known.check_certificate(name, port, certificate, SystemTime::now());
+    if verdict == CertificateVerdict::Trusted
+        && !algorithms::authority_may_sign(target, &certificate.signature().algorithm())
+    {
+        return CertificateVerdict::Faulty(CertificateFault::Signature);
+    }
+    verdict
+}
+
 /// What judging takes.
 pub(in crate::ssh) struct KeyJudge {
     known: KnownHosts,
@@ -53,31 +90,13 @@ impl KeyJudge {
         asking: &AtomicBool,
     ) -> Result<(), SshError> {
         let key = offered.public_key();
-        let signer = offered.certificate().map(Certificate::signature_key);
-        if [Some(key.key_data()), signer]
-            .into_iter()
-            .flatten()
-            .any(|key| algorithms::is_too_short(&self.target, key))
-        {
-            return Err(SshError::NoAlgorithm {
-                host: self.target.name.clone(),
-                keyword: "RequiredRSASize",
-            });
-        }
+        require_size(&self.target, &key, offered.certificate())?;
         let (name, port) = self.target.host_key_name();
         let plain = self.known.check(name, port, &key);
         let Some(certificate) = offered.certificate() else {
             return self.judge_key(plain, &key, asking).await;
         };
-        let mut verdict = self
-            .known
-            .check_certificate(name, port, certificate, SystemTime::now());
-        if verdict == CertificateVerdict::Trusted
-            && !algorithms::authority_may_sign(&self.target, &certificate.signature().algorithm())
-        {
-            verdict = CertificateVerdict::Faulty(CertificateFault::Signature);
-        }
-        match verdict {
+        match certificate_verdict(&self.known, &self.target, certificate) {
             CertificateVerdict::Trusted => Ok(()),
             CertificateVerdict::Revoked { file, line } => Err(self.revoked(&key, file, line)),
             CertificateVerdict::NoAuthority => self.judge_key(plain, &key, asking).await,

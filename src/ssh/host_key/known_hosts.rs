@@ -235,7 +235,7 @@ impl KnownHosts {
     }
 
     /// Writes `key` down as the key of a configured host: where its trust is written, under its alias where it has one,
-    /// and hashed where it says so. Without a place to write to, nothing is written.
+    /// and hashed where it says so or where any file of the user's has hashed names. Without a place to write to, nothing is written.
     ///
     /// # Errors
     /// [`SshError::KnownHosts`].
@@ -248,7 +248,9 @@ impl KnownHosts {
             return Ok(());
         };
         let (name, port) = target.host_key_name();
-        let hashed = target.settings.hash_known_hosts;
+        let own = Self::load(&options.own_host_key_files(target)).await?;
+        let hashed = target.settings.hash_known_hosts
+            || (own.records.iter()).any(|record| record.entry.names.is_hashed());
         append::append(&file, record_name(name, port), key, hashed).await
     }
 
@@ -516,6 +518,31 @@ mod tests {
         let known = KnownHosts::load(&files).await.unwrap();
         assert_eq!(known.check("box", 2222, &two), Verdict::Known);
         assert_eq!(known.check("other", 22, &one), Verdict::Known);
+    }
+
+    #[tokio::test]
+    async fn trust_is_hashed_where_another_file_of_the_users_has_hashed_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (
+            directory.path().join("theirs"),
+            directory.path().join("ours"),
+        );
+        let key: PublicKey = ONE.parse().unwrap();
+        let target = Target::new("box".parse().unwrap(), "box", 22, "dev");
+        let mut options = ConnectOptions::default().trusted_hosts(ours.clone());
+        options.known_hosts = vec![theirs.clone()];
+        std::fs::write(&theirs, format!("other {ONE}\n")).unwrap();
+        KnownHosts::trust(&target, &options, &key).await.unwrap();
+        let plain = format!("box {ONE}\n");
+        assert_eq!(std::fs::read_to_string(&ours).unwrap(), plain);
+        std::fs::remove_file(&ours).unwrap();
+        let hashed = super::super::pattern::hashed_field(b"01234567890123456789", "other").unwrap();
+        std::fs::write(&theirs, format!("{hashed} {ONE}\n")).unwrap();
+        KnownHosts::trust(&target, &options, &key).await.unwrap();
+        let text = std::fs::read_to_string(&ours).unwrap();
+        assert!(text.starts_with("|1|"), "{text}");
+        let known = KnownHosts::load(&[ours]).await.unwrap();
+        assert_eq!(known.check("box", 22, &key), Verdict::Known);
     }
 
     #[tokio::test]

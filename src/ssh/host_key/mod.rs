@@ -15,6 +15,6 @@ pub use certificate::{CertificateFault, CertificateVerdict};
 pub use known_hosts::{KnownHosts, RecordedKey, Verdict};
 
 pub(super) use certificate::time_fault;
-pub(super) use judge::KeyJudge;
+pub(super) use judge::{KeyJudge, certificate_verdict, require_size};
 pub(super) use known_hosts::{algorithm_name, fingerprint};
 pub(super) use pattern::wildcard;

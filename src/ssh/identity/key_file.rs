@@ -21,7 +21,7 @@ const LIMIT: u64 = 256 * 1024;
 #[non_exhaustive]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("it cannot be read ({0})")]
+    #[error("it cannot be read")]
     Read(#[source] io::Error),
     /// Others can read it, so that ssh(1) would not use it either.
     #[error("others can read it (mode {mode:04o}); 'chmod 600' takes that away")]
@@ -45,7 +45,7 @@ pub enum KeyFileError {
     #[error("the passphrase is wrong, or the file is damaged")]
     Passphrase,
     /// It is no key, or a damaged one.
-    #[error("it is no private key, or a damaged one ({0})")]
+    #[error("it is no private key, or a damaged one")]
     Parse(#[source] KeyError),
 }
 

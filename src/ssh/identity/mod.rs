@@ -24,13 +24,13 @@ pub(super) use key_file::{KeyFile, Secret, decrypt};
 
 use super::host_key::{CertificateFault, time_fault};
 
-/// The default identity files, in the order in which they are offered.
+/// The default identity files, in the order in which `ssh -G` prints them and they are offered.
 const DEFAULT_FILES: [&str; 5] = [
-    "id_ed25519",
-    "id_ecdsa",
     "id_rsa",
-    "id_ed25519_sk",
+    "id_ecdsa",
     "id_ecdsa_sk",
+    "id_ed25519",
+    "id_ed25519_sk",
 ];
 /// How many characters of an agent's comment are shown.
 const COMMENT_LIMIT: usize = 100;
@@ -267,4 +267,24 @@ pub(super) async fn load(
 /// Reads a certificate file.
 pub(super) async fn load_certificate(path: &Path) -> Result<CertificateFile, KeyFileError> {
     certificate_file::load(path).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_files_have_the_order_that_openssh_prints() {
+        let names = [
+            "id_rsa",
+            "id_ecdsa",
+            "id_ecdsa_sk",
+            "id_ed25519",
+            "id_ed25519_sk",
+        ];
+        assert_eq!(
+            default_files(Path::new("ssh")),
+            names.map(|name| Path::new("ssh").join(name))
+        );
+    }
 }
