@@ -144,6 +144,10 @@ pub struct JobSpec<'a> {
     pub auto_approve: bool,
     /// The name of the machine that sends.
     pub sender: &'a str,
+    /// What tells the sending client from every other, whatever their machines are called.
+    pub client: Option<&'a str>,
+    /// The session whose agent asked for the job, if one did.
+    pub parent: Option<&'a SessionId>,
     /// When the job was made, in milliseconds since 1970.
     pub created_ms: u64,
     /// The time of the newest message sent, in milliseconds since 1970: the runner waits until its clock is past it.
@@ -193,6 +197,7 @@ impl JobSpec<'_> {
         check_name("the agent", self.agent)?;
         check_name("the model", self.model)?;
         check_parameter("the sender", self.sender)?;
+        check_parameter("the client", self.client.unwrap_or_default())?;
         check_parameter("the title", self.title.unwrap_or_default())?;
         let record = JobRecord {
             protocol: PROTOCOL,
@@ -208,6 +213,8 @@ impl JobSpec<'_> {
             model: self.model.map(str::to_owned),
             auto_approve: self.auto_approve,
             sender: self.sender.to_owned(),
+            client: self.client.map(str::to_owned),
+            parent: self.parent.cloned(),
             created_ms: self.created_ms,
         };
         let json = serde_json::to_vec_pretty(&record).map_err(|_| AgentError::Record {
@@ -296,6 +303,12 @@ pub struct JobRecord {
     pub auto_approve: bool,
     /// The name of the machine that sent.
     pub sender: String,
+    /// What tells the sending client from every other.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// The session whose agent asked for the job, if one did.
+    #[serde(default)]
+    pub parent: Option<SessionId>,
     /// When the job was made, in milliseconds since 1970.
     pub created_ms: u64,
 }
@@ -354,6 +367,8 @@ mod tests {
             model: None,
             auto_approve: false,
             sender: "laptop",
+            client: Some("0f"),
+            parent: None,
             created_ms: 1,
             newest_ms: 2,
             prompt: "go on\n",

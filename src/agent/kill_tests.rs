@@ -271,13 +271,31 @@ fn an_agent_that_ends_by_itself_is_not_called_killed() {
     host.say("export-hold", "");
     launch(&job);
     job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
-    assert_eq!(kill(&job, 1), KillAnswer::Asked);
+    assert_eq!(kill(&job, 600), KillAnswer::Asked);
     fs::remove_file(host.stub("export-hold")).unwrap();
     let exit = job.wait_exit();
     assert_eq!(
         (exit.reason, exit.has_result()),
         (ExitReason::Completed, true)
     );
+}
+
+#[test]
+fn an_export_that_hangs_is_ended_by_a_kill() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        launch(&job);
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        kill(&job, 0);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.phase, exit.has_result(), exit.left),
+            (ExitReason::Killed, Phase::Exporting, false, 0),
+            "{shell}"
+        );
+    }
 }
 
 #[test]

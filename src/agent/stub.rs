@@ -206,6 +206,8 @@ impl Host {
             model: Some("mock/m"),
             auto_approve: true,
             sender: "laptop",
+            client: None,
+            parent: None,
             created_ms: 1,
             newest_ms,
             prompt: "go on\n\"$(touch x)\"\n",

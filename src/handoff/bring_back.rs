@@ -117,7 +117,8 @@ impl BringBack<'_> {
         reach(FailPoint::After);
         let expected = prepared.returned.new_message_ids.clone();
         let imported = prepared.document.clone();
-        let difference = blocking(move || compare(&before, &imported, &after, &expected)).await?;
+        let difference =
+            blocking(move || compare(Some(&before), &imported, &after, &expected)).await?;
         if difference.missing + difference.lost > 0 {
             return Err(HandoffError::NotVerified {
                 session: session.clone(),
@@ -290,9 +291,9 @@ pub(crate) fn sift(
 }
 
 /// How a session differs after an import from before it.
-struct Difference {
+pub(super) struct Difference {
     /// Imported messages that are not there, or not with all of their parts.
-    missing: usize,
+    pub(super) missing: usize,
     /// Older messages that are not there any more.
     lost: usize,
     /// Older messages that are not byte for byte as they were. An import changes none; the agent itself may
@@ -300,8 +301,9 @@ struct Difference {
     changed: usize,
 }
 
-fn compare(
-    before: &Path,
+/// `before` is the local session before the import, where there was one.
+pub(super) fn compare(
+    before: Option<&Path>,
     imported: &Path,
     after: &Path,
     expected: &[String],
@@ -315,7 +317,6 @@ fn compare(
         .filter(|part| !there.contains(part))
         .map(|(message, _)| message)
         .collect();
-    let local = inspect(open(before)?, &Limits::default())?;
     let found: HashMap<String, [u8; 32]> = digests(open(after)?, &Limits::default())?
         .into_iter()
         .collect();
@@ -327,6 +328,10 @@ fn compare(
         lost: 0,
         changed: 0,
     };
+    let Some(before) = before else {
+        return Ok(difference);
+    };
+    let local = inspect(open(before)?, &Limits::default())?;
     for (id, digest) in digests(open(before)?, &Limits::default())? {
         match found.get(&id) {
             None => difference.lost += 1,

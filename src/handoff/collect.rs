@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::failpoint::{FailPoint, reach};
 use super::follow::{Follow, end_words};
-use super::link::Link;
+use super::link::{Link, Live};
 use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
+use super::watch::Watch;
 use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote};
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
@@ -290,7 +291,7 @@ impl Collection<'_> {
                     let Some(exit) = status.and_then(|status| status.exit) else {
                         continue;
                     };
-                    self.note_end(&exit).await?;
+                    self.note_end(link, place, &exit).await?;
                     return Ok(Settled::Ended(exit));
                 }
                 _ => {
@@ -348,12 +349,36 @@ impl Collection<'_> {
     }
 
     /// Notes an end, and why it was none that was wished for.
-    pub(super) async fn note_end(&mut self, exit: &Exit) -> Result<(), HandoffError> {
+    pub(super) async fn note_end(
+        &mut self,
+        link: &mut Link,
+        place: &Place,
+        exit: &Exit,
+    ) -> Result<(), HandoffError> {
+        self.count_rest(link, place).await?;
         // What an ended job's record says of its end stays; collecting must not blot out why it was looked at.
         if self.record.state.is_live() && self.record.end(exit, end_words(exit)) {
             self.client.store().update(self.record).await?;
         }
         Ok(())
+    }
+
+    /// Counts in the record what nobody has watched of the events of a job that has ended just now.
+    pub(super) async fn count_rest(
+        &mut self,
+        link: &mut Link,
+        place: &Place,
+    ) -> Result<(), HandoffError> {
+        if self.record.state.is_ended() {
+            return Ok(());
+        }
+        loop {
+            let live = link.live().await?;
+            match count_rest(self.client, &live, &place.directory, self.record).await {
+                Ok(()) => return Ok(()),
+                Err(error) => link.recover(error).await?,
+            }
+        }
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
@@ -412,6 +437,19 @@ impl Collection<'_> {
         self.record.enter(state);
         Ok(self.client.store().update(self.record).await?)
     }
+}
+
+/// Counts in the record what nobody has watched of an ended job's events.
+pub(super) async fn count_rest(
+    client: &Client,
+    live: &Live,
+    directory: &RemotePath,
+    record: &mut JobRecord,
+) -> Result<(), HandoffError> {
+    let mut watch = Watch::resumed(client.store(), directory, &Reporter::unheard(), record);
+    watch.count_rest(live).await?;
+    watch.seen.note_in(record);
+    Ok(())
 }
 
 /// Brings back what an ended job left. A result that could not be exported is asked for once more.

@@ -12,7 +12,7 @@ use super::follow::end_words;
 use super::link::{Link, Live};
 use super::lock::JobLock;
 use super::running::Reporter;
-use super::{Client, HandoffError, local_files, remote};
+use super::{Client, HandoffError, collect, local_files, remote};
 use crate::agent::{self, JobStatus, ProbeFor, ProbeRequest, names};
 use crate::hosts::{Host, HostName, HostPath};
 use crate::job::{JobId, JobRecord, RemotePlaces, State, StoreError, Transition, evidence, now_ms};
@@ -162,7 +162,7 @@ async fn look_over(
             }
         };
         match seen {
-            Ok((job, status)) => adopt(client, host, id, directory, job, &status, found).await?,
+            Ok((job, status)) => adopt(client, link, id, directory, job, &status, found).await?,
             Err(reason) => found.refuse(name, reason),
         }
     }
@@ -199,7 +199,7 @@ async fn read(
 
 async fn adopt(
     client: &Client,
-    host: &Host,
+    link: &mut Link,
     id: JobId,
     directory: RemotePath,
     job: agent::JobRecord,
@@ -221,10 +221,12 @@ async fn adopt(
         found.refuse(name, "a process on this machine is at work on it");
         return Ok(());
     };
-    let ours = local_files::knows_sent(client.places(), &id);
+    let ours = local_files::knows_sent(client.places(), &id)
+        || job.client.is_some() && job.client == local_files::known_client_id(client.places())?;
     let mut record = JobRecord {
         id,
         title: job.title,
+        parent: job.parent,
         directory: Some(job.directory.to_string()),
         agent: job.agent,
         model: job.model,
@@ -241,7 +243,7 @@ async fn adopt(
         sender: (!ours).then_some(job.sender),
         ..JobRecord::new(
             job.kind,
-            host.name.clone(),
+            found.host.clone(),
             job.session,
             job.mode,
             PathBuf::new(),
@@ -250,6 +252,7 @@ async fn adopt(
     record.enter(State::Running);
     match &status.exit {
         Some(exit) => {
+            count_rest(client, link, &mut record).await?;
             record.end(exit, end_words(exit));
         }
         None => record.enter(state),
@@ -262,6 +265,24 @@ async fn adopt(
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// What the job has used is part of what was found.
+async fn count_rest(
+    client: &Client,
+    link: &mut Link,
+    record: &mut JobRecord,
+) -> Result<(), HandoffError> {
+    let Some(places) = record.remote.clone() else {
+        return Ok(());
+    };
+    loop {
+        let live = link.live().await?;
+        match collect::count_rest(client, &live, &places.job_directory, record).await {
+            Ok(()) => return Ok(()),
+            Err(error) => link.recover(error).await?,
+        }
+    }
 }
 
 impl HostDiscovery {

@@ -182,6 +182,9 @@ impl KillBuilder {
         loop {
             match self.ask(link, &place).await? {
                 KillAnswer::Ended(exit) => {
+                    if ours {
+                        collection.count_rest(link, &place).await?;
+                    }
                     let here = asked || collection.record.state.is_live();
                     let ending = if here && exit.reason.is_kill() {
                         KillEnding::Killed

@@ -23,6 +23,37 @@ pub(crate) const AFTER: &str = "after.json";
 /// The identifiers of the messages that were sent, one a line.
 const SENT_IDS: &str = "sent-ids";
 
+/// What tells this client from every other: it goes into `job.json`, and is compared when a job is found on a host.
+const CLIENT_ID: &str = "client-id";
+/// Its length in hexadecimal digits.
+const CLIENT_ID_DIGITS: usize = 32;
+
+/// This client's own identifier; it is made the first time.
+pub(crate) fn client_id(places: &Places) -> Result<String, HandoffError> {
+    if let Some(id) = known_client_id(places)? {
+        return Ok(id);
+    }
+    let path = places.state_dir.join(CLIENT_ID);
+    private_fs::create_dir_all(&places.state_dir).map_err(|source| local(&path, source))?;
+    let id = format!("{:032x}", rand::random::<u128>());
+    private_fs::write_atomic(&path, id.as_bytes()).map_err(|source| local(&path, source))?;
+    // Of two that were made at once the later one stays.
+    Ok(known_client_id(places)?.unwrap_or(id))
+}
+
+/// This client's own identifier, where it has one.
+pub(crate) fn known_client_id(places: &Places) -> Result<Option<String>, HandoffError> {
+    let path = places.state_dir.join(CLIENT_ID);
+    let bytes = match private_fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(local(&path, source)),
+    };
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let whole = text.len() == CLIENT_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(whole.then_some(text))
+}
+
 /// Makes the job's directory.
 pub(crate) fn make(places: &Places, job: &JobId) -> Result<PathBuf, HandoffError> {
     let directory = places.job_dir(job.as_str());

@@ -253,6 +253,7 @@ impl Sending {
             .await;
         let places = self.record.remote.clone().ok_or(HandoffError::Aborted)?;
         let sender = gethostname::gethostname().to_string_lossy().into_owned();
+        let client = local_files::client_id(self.request.client.places())?;
         let spec = JobSpec {
             job: self.record.id.as_str(),
             kind: self.record.kind,
@@ -266,6 +267,8 @@ impl Sending {
             model: self.record.model.as_deref(),
             auto_approve: self.request.host.auto_approve,
             sender: &sender,
+            client: Some(&client),
+            parent: self.record.parent.as_ref(),
             created_ms: self.record.created_ms(),
             newest_ms: document
                 .and_then(|(sent, _)| sent.newest_created_ms)

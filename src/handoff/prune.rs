@@ -187,7 +187,7 @@ impl PruneBuilder {
         if record.state.is_live() {
             return Ok(PruneDone::KeptBusy);
         }
-        if record.is_uncollected() && record.sender.is_none() && !self.force {
+        if record.is_uncollected() && !self.force {
             return Ok(PruneDone::KeptResult);
         }
         if self.dry_run {

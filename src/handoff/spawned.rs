@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::bring_back::{BringBack, blocking, export, open, sift, trip};
+use super::bring_back::{BringBack, blocking, compare, export, open, sift, trip};
 use super::failpoint::{FailPoint, reach};
 use super::follow::Follow;
 use super::link::Link;
@@ -132,14 +132,13 @@ impl Follow<'_> {
         let after = local_files::make(places, &self.record.id)?.join(local_files::AFTER);
         export(&agent, &whole.session, &after).await?;
         reach(FailPoint::After);
-        let there = blocking(move || Ok(inspect(open(&after)?, &Limits::default())?)).await?;
-        let there: HashSet<String> = there.message_ids.into_iter().collect();
-        let expected = &whole.returned.new_message_ids;
-        let missing = expected.iter().filter(|id| !there.contains(*id)).count();
-        if missing > 0 {
+        let expected = whole.returned.new_message_ids.clone();
+        let imported = whole.document.clone();
+        let difference = blocking(move || compare(None, &imported, &after, &expected)).await?;
+        if difference.missing > 0 {
             return Err(HandoffError::NotVerified {
                 session: whole.session.clone(),
-                missing,
+                missing: difference.missing,
                 lost: 0,
             });
         }

@@ -29,6 +29,8 @@ const QUIET_INTERVAL: Duration = Duration::from_millis(1000);
 const SILENCE: Duration = Duration::from_secs(20);
 /// The most that one look reads of the event log, in bytes.
 const CHUNK: u64 = 1 << 20;
+/// How many times that much is read of what an ended job's log holds besides.
+const REST_CHUNKS: usize = 64;
 /// The most that is read of `phase` and `exit`, in bytes.
 const SMALL_FILE: u64 = 64 << 10;
 
@@ -63,6 +65,10 @@ pub(crate) struct Seen {
     pub(crate) usage: Usage,
     pub(crate) attributes: Attributes,
     pub(crate) notice: Option<String>,
+}
+
+fn loop_words(tool: &str, times: u32) -> String {
+    format!("the agent called {tool} with the same input {times} times in a row")
 }
 
 impl Seen {
@@ -160,6 +166,7 @@ impl Watch {
         let found = before.judge(&self.bounds, state, &self.seen.usage, quiet_since, now_ms());
         self.intervene(live, before, found).await?;
         self.seen.attributes = found;
+        self.tell_circles();
         if self.noted.as_ref() == Some(&self.seen) {
             return Ok(());
         }
@@ -171,6 +178,15 @@ impl Watch {
         Ok(())
     }
 
+    /// A loop is told in the result whoever watched, and when: also one that the agent got out of by itself.
+    fn tell_circles(&mut self) {
+        let run = self.seen.usage.longest_run;
+        if self.seen.notice.is_none() && run >= self.bounds.loop_limit.max(2) {
+            let tool = self.seen.usage.longest_tool.as_deref().unwrap_or_default();
+            self.seen.notice = Some(loop_words(tool, run));
+        }
+    }
+
     /// Tells of a watchdog that has found something, and ends the job where that was asked for.
     async fn intervene(
         &mut self,
@@ -180,10 +196,7 @@ impl Watch {
     ) -> Result<(), HandoffError> {
         let (words, cause, end) = if now.looping.is_some() && before.looping.is_none() {
             let tool = self.seen.usage.last_tool.clone().unwrap_or_default();
-            let words = format!(
-                "the agent called {tool} with the same input {} times in a row",
-                self.seen.usage.repeats
-            );
+            let words = loop_words(&tool, self.seen.usage.repeats);
             (words, KillReason::Looping, self.bounds.kill_on_loop)
         } else if now.stalled.is_some() && before.stalled.is_none() {
             let bound = Duration::from_millis(self.bounds.inactivity_ms);
@@ -299,6 +312,21 @@ impl Watch {
     /// Reads what there is of the event log.
     pub(crate) async fn catch_up(&mut self, live: &Live) -> Result<(), HandoffError> {
         while self.read_events(live).await? {}
+        Ok(())
+    }
+
+    /// Counts what nobody has watched of an ended job's events, of a log of at most [`REST_CHUNKS`] reads. Nothing is
+    /// told, and nothing stored.
+    pub(crate) async fn count_rest(&mut self, live: &Live) -> Result<(), HandoffError> {
+        for _ in 0..REST_CHUNKS {
+            if !self.read_events(live).await? {
+                break;
+            }
+        }
+        if let Some(agent) = self.stream.finish() {
+            self.seen.usage.take(&agent);
+        }
+        self.tell_circles();
         Ok(())
     }
 

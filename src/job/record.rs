@@ -273,7 +273,10 @@ impl JobRecord {
     /// Whether a result of the ended job may still be on its host.
     #[must_use]
     pub fn is_uncollected(&self) -> bool {
-        let ended = matches!(self.state, State::Completed | State::Failed | State::Killed);
+        let ended = matches!(
+            self.state,
+            State::Completed | State::Failed | State::Killed | State::Unknown
+        );
         ended
             && self.collected_ms.is_none()
             && self.cleaned_ms.is_none()

@@ -30,6 +30,10 @@ pub struct Usage {
     pub last_tool: Option<String>,
     /// How many times that tool was called with the same input, one call after the other.
     pub repeats: u32,
+    /// The most calls of one tool with the same input in a row.
+    pub longest_run: u32,
+    /// The tool of that run.
+    pub longest_tool: Option<String>,
     /// The newest event is an error of the agent, after which it has not gone on.
     pub failing: bool,
     /// What tells the last call from one with another tool or input.
@@ -55,6 +59,10 @@ impl Usage {
                     self.last_call = Some(*fingerprint);
                     self.last_tool = Some(tool.chars().take(80).collect());
                     self.repeats = 1;
+                }
+                if self.repeats > self.longest_run {
+                    self.longest_run = self.repeats;
+                    self.longest_tool.clone_from(&self.last_tool);
                 }
             }
             AgentEvent::StepFinish { cost, tokens, .. } => {
@@ -95,6 +103,8 @@ mod tests {
         }
         assert_eq!((usage.tool_calls, usage.repeats, usage.cost), (5, 3, 2.5));
         assert_eq!(usage.tokens.input, 5);
+        usage.take(&call(1));
+        assert_eq!((usage.repeats, usage.longest_run), (1, 3));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use handover::job::{JobKind, State};
 use serde_json::Value;
 
-use crate::support::{Ran, Stage, bounded, entries, until};
+use crate::support::{BOX, Ran, Stage, bounded, entries, until};
 
 /// The host's sessions, as files of the stand-in.
 fn sessions_there(stage: &Stage) -> usize {
@@ -129,4 +129,64 @@ async fn two_spawned_jobs_run_side_by_side() {
             "{job:?}"
         );
     }
+}
+
+/// A spawned job that has ended with nobody looking.
+async fn ended_spawn(stage: &Stage) -> String {
+    let ran = stage
+        .run(&["run", BOX, "--json", "RULE say one\nRULE say two"])
+        .await;
+    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
+    let exit = stage.job_directories()[0].join("exit");
+    until("the end", || exit.exists()).await;
+    job
+}
+
+#[tokio::test]
+async fn an_imported_session_without_one_of_its_parts_is_not_taken_for_whole() {
+    let stage = Stage::new().await;
+    let job = ended_spawn(&stage).await;
+    stage.settings_here("STANDIN_IMPORT=drop-part\n");
+    let collect = ["collect", &job, "--import", "--json"];
+    let ran = stage.run(&collect).await.exits(12);
+    ran.error("not_verified");
+    assert!(
+        stage.job_directories()[0].join("back.json").exists(),
+        "the result is kept"
+    );
+    stage.settings_here("");
+    stage.run(&collect).await.exits(0);
+    assert_eq!(stage.job_directories().len(), 0);
+}
+
+#[tokio::test]
+async fn ones_own_job_is_found_again_as_ones_own_and_whole() {
+    let stage = Stage::new().await;
+    let job = ended_spawn(&stage).await;
+    for name in ["jobs.db", "jobs.db-wal", "jobs.db-shm"] {
+        let _ = std::fs::remove_file(stage.here("state").join(name));
+    }
+    stage.run(&["jobs", "--discover"]).await.exits(0);
+    let found = stage.jobs().await.remove(0);
+    assert_eq!((found.id.as_str(), &found.sender), (job.as_str(), &None));
+    assert_eq!(found.exit_code, Some(0), "{found:?}");
+    assert!(found.result.is_some(), "{found:?}");
+    // Without the client's own mark it is another machine's, and its result is kept from a pruning all the same.
+    std::fs::remove_dir_all(stage.here("state")).unwrap();
+    stage.run(&["jobs", "--discover"]).await.exits(0);
+    assert!(stage.jobs().await[0].sender.is_some());
+    let prune = ["prune", "--older-than", "0s", "--json"];
+    let pruned = stage.run(&prune).await.exits(0).document();
+    assert_eq!(pruned["jobs"][0]["done"], "kept_result", "{pruned}");
+}
+
+#[tokio::test]
+async fn whoever_finds_an_end_notes_all_of_it() {
+    let stage = Stage::new().await;
+    ended_spawn(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    let found = stage.jobs().await.remove(0);
+    assert_eq!(found.exit_code, Some(0), "{found:?}");
+    assert!(found.result.is_some(), "{found:?}");
+    assert!(found.usage.tokens.output > 0, "{found:?}");
 }

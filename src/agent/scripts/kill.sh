@@ -26,6 +26,15 @@ ho_is_stopped() {
   [ -n "$ho_stopped" ]
 }
 
+# ho_ask REASON GRACE: writes 'kill'. On a full disk the room that is kept for 'exit' is given up for it.
+ho_ask() {
+  ho_put kill "$(printf '%s\n%s' "$1" "$2")" 2>/dev/null && return
+  rm -f kill.part reserve
+  ho_put kill "$(printf '%s\n%s' "$1" "$2")" 2>/dev/null && return
+  rm -f kill.part
+  return 1
+}
+
 # Beside the runner, which waits for its agent: looks whether the job is to end, and ends the agent's family then. The
 # runner is spared and exports what there is. It sleeps in slices, so that a machine that was suspended loses no time.
 ho_main_guard() {
@@ -36,15 +45,21 @@ ho_main_guard() {
     *[!0-9]*) ho_limit= ;;
   esac
   ho_slept=0
+  ho_cut=
   while kill -0 "$PPID" 2>/dev/null && ! [ -e exit ]; do
-    # Once it exports there is nothing to end: the agent is done.
-    if [ "$(cat phase 2>/dev/null)" != exporting ]; then
+    if [ "$(cat phase 2>/dev/null)" = exporting ]; then
+      # The agent is done, and its export can be asked for again: one that hangs is cut. After a kill it has a minute;
+      # where the kill comes upon it, the grace period.
       if [ -e kill ]; then
-        ho_kill_family "$(ho_kill_grace)"
-      elif [ -n "$ho_limit" ] && [ "$ho_slept" -ge "$ho_limit" ]; then
-        ho_put kill "$(printf 'reason=max-time\ngrace=5')"
-        continue
+        ho_cut=${ho_cut:-$((ho_slept + $(ho_kill_grace)))}
+        if [ "$ho_slept" -ge "$ho_cut" ]; then ho_kill_family 1; fi
       fi
+    elif [ -e kill ]; then
+      ho_kill_family "$(ho_kill_grace)"
+      ho_cut=$((ho_slept + 60))
+    elif [ -n "$ho_limit" ] && [ "$ho_slept" -ge "$ho_limit" ]; then
+      # Where nothing can be written it is ended all the same, and called what it then looks like.
+      ho_ask "reason=max-time" "grace=5" || ho_kill_family 5
     fi
     sleep 1
     ho_slept=$((ho_slept + 1))
@@ -64,7 +79,7 @@ ho_main_kill() {
     ho_say kill never
     return
   fi
-  if ! [ -e kill ] && ! ho_put kill "$(printf 'reason=%s\ngrace=%s' "$1" "$2")" 2>/dev/null; then
+  if ! [ -e kill ] && ! ho_ask "reason=$1" "grace=$2"; then
     ho_say kill unwritable
     return
   fi

@@ -191,8 +191,10 @@ ho_close_inbox() {
 ho_export() {
   [ -n "$ho_session" ] || return 1
   rm -f back.json.part
-  ho_agent export "$ho_session" </dev/null >back.json.part 2>>stderr.log &
+  (HANDOVER_RUN=$(cat claim/nonce) && export HANDOVER_RUN && ho_agent export "$ho_session") \
+    </dev/null >back.json.part 2>>stderr.log &
   ho_pid=$!
+  if [ -n "${ho_here:-}" ]; then ho_note_agent; fi
   ho_kept=$ho_code
   ho_wait
   ho_export_code=$ho_code
@@ -222,6 +224,11 @@ ho_write_exit() {
 ho_finish() {
   trap '' TERM HUP INT
   trap - EXIT
+  # The guard may be in its grace period; what it was about to end is ended here.
+  if ho_is_stopped && [ -e kill ]; then
+    ho_spared=$ho_guard
+    ho_kill_family "$(ho_kill_grace)"
+  fi
   if [ -n "$ho_guard" ]; then kill "$ho_guard" 2>/dev/null; fi
   ho_close_inbox
   ho_clock
@@ -320,7 +327,7 @@ ho_main_run() {
   if ho_is_stopped && [ -e kill ]; then ho_kill_family "$(ho_kill_grace)"; fi
 
   ho_phase exporting
-  if ! ho_export && [ -z "$ho_stopped" ] && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then
+  if ! ho_export && ! ho_is_stopped && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then
     ho_finish export-failed
   fi
   if [ -n "$ho_stopped" ]; then ho_finish "$ho_stopped"; fi
