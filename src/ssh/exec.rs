@@ -100,6 +100,16 @@ pub struct ExecOutput {
     pub stderr_truncated: bool,
 }
 
+/// Some of what a command writes, as it comes. Remote bytes: escape them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExecChunk<'a> {
+    /// On its standard output.
+    Stdout(&'a [u8]),
+    /// On its standard error.
+    Stderr(&'a [u8]),
+}
+
 impl Connection {
     /// Runs `command` in the user's login shell, feeds it, and waits for its end.
     ///
@@ -113,10 +123,28 @@ impl Connection {
     /// # Cancel safety
     /// Safe: the channel is closed, which most commands notice at their next output.
     pub async fn exec(&self, command: &str, options: ExecOptions) -> Result<ExecOutput, SshError> {
+        self.exec_with(command, options, |_| {}).await
+    }
+
+    /// As [`exec`](Self::exec), and tells what the command writes as it comes, all of it and in order, also what the
+    /// limits do not keep. No more is under way than a channel's window, and nothing comes while `on_output` runs, which
+    /// must not block.
+    ///
+    /// # Errors
+    /// Those of [`exec`](Self::exec).
+    ///
+    /// # Cancel safety
+    /// As [`exec`](Self::exec).
+    pub async fn exec_with(
+        &self,
+        command: &str,
+        options: ExecOptions,
+        mut on_output: impl FnMut(ExecChunk<'_>) + Send,
+    ) -> Result<ExecOutput, SshError> {
         let (what, deadline) = (options.what, options.deadline);
         let mut channel = SessionChannel::open(self).await?;
         let stdin = std::future::ready(options.stdin.clone());
-        let work = run(self, &mut channel, command, &options, stdin);
+        let work = run(self, &mut channel, command, &options, stdin, &mut on_output);
         let output = self.within(what, deadline, work).await?;
         channel.set_closed();
         Ok(output)
@@ -149,7 +177,8 @@ impl Connection {
             there.notify_one();
             input
         };
-        let work = run(self, &mut channel, command, &options, input);
+        let mut unheard = |_: ExecChunk<'_>| {};
+        let work = run(self, &mut channel, command, &options, input, &mut unheard);
         let too_late = async {
             there.notified().await;
             tokio::time::sleep(options.deadline).await;
@@ -173,6 +202,7 @@ async fn run(
     command: &str,
     options: &ExecOptions,
     stdin: impl Future<Output = Vec<u8>>,
+    on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send),
 ) -> Result<ExecOutput, SshError> {
     let mut kept = Kept::new(options);
     let what = options.what;
@@ -209,7 +239,7 @@ async fn run(
                     what,
                 });
             }
-            Some(message) => kept.take(message),
+            Some(message) => kept.take(message, on_output),
         }
     }
     Ok(kept.output)
@@ -237,14 +267,16 @@ impl Kept {
         }
     }
 
-    fn take(&mut self, message: ChannelMsg) {
+    fn take(&mut self, message: ChannelMsg, on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send)) {
         let output = &mut self.output;
         match message {
             ChannelMsg::Data { data } => {
+                on_output(ExecChunk::Stdout(&data));
                 output.stdout_truncated |=
                     append_bounded(&mut output.stdout, &data, self.stdout_limit);
             }
             ChannelMsg::ExtendedData { data, ext: 1 } => {
+                on_output(ExecChunk::Stderr(&data));
                 output.stderr_truncated |=
                     append_bounded(&mut output.stderr, &data, self.stderr_limit);
             }

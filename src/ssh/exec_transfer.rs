@@ -7,13 +7,13 @@ use std::path::Path;
 
 use russh::ChannelMsg;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use super::channel::SessionChannel;
 use super::error::SshError;
 use super::exec::append_bounded;
 use super::exec_files::{Call, find, number};
-use super::files::{Progress, create_local};
+use super::files::{NewLocal, Progress};
 
 /// How much of a local file is sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -205,8 +205,6 @@ pub(super) async fn download(
     };
     if result.is_ok() {
         channel.set_closed();
-    } else if incoming.file.is_some() {
-        let _ = tokio::fs::remove_file(local).await;
     }
     result
 }
@@ -217,7 +215,7 @@ struct Incoming<'a> {
     local: &'a Path,
     max_bytes: u64,
     /// The local file, once the size has arrived.
-    file: Option<File>,
+    file: Option<NewLocal>,
     /// What came before the size was known, and after the last byte of the file.
     waiting: Vec<u8>,
     left: u64,
@@ -248,7 +246,7 @@ impl Incoming<'_> {
             return Err(self.call.too_large(self.max_bytes));
         }
         let rest = framed.get(end + 1..).unwrap_or_default().to_vec();
-        self.file = Some(create_local(self.local).await?);
+        self.file = Some(NewLocal::create(self.local).await?);
         (self.size, self.left) = (size, size);
         self.waiting.clear();
         self.content(&rest, progress).await
@@ -262,12 +260,7 @@ impl Incoming<'_> {
         if let Some(file) = &mut self.file
             && !bytes.is_empty()
         {
-            file.write_all(bytes)
-                .await
-                .map_err(|source| SshError::Local {
-                    path: self.local.to_owned(),
-                    source,
-                })?;
+            file.write(bytes).await?;
             self.left -= now as u64;
             progress(self.size - self.left);
         }
@@ -277,13 +270,10 @@ impl Incoming<'_> {
 
     async fn finish(&mut self, stderr: &[u8]) -> Result<u64, SshError> {
         let code = self.call.split_trailer(&self.waiting).map(|(_, code)| code);
-        match (&mut self.file, code) {
+        match (self.file.take(), code) {
             (_, Some(code)) if code != 0 => Err(self.call.failed(stderr)),
             (Some(file), Some(_)) if self.left == 0 => {
-                file.sync_all().await.map_err(|source| SshError::Local {
-                    path: self.local.to_owned(),
-                    source,
-                })?;
+                file.finish().await?;
                 Ok(self.size)
             }
             _ => Err(self.call.remote("the command's answer was cut", stderr)),

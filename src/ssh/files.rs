@@ -3,9 +3,11 @@
 //! Main type: [`Files`]. Invariant: a file shows under its own name only when it is whole and has mode 0600; what is
 //! read is bounded by the caller.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use tokio::io::AsyncWriteExt as _;
 
 use super::error::SshError;
 use super::path::RemotePath;
@@ -43,11 +45,12 @@ pub trait Files: Send + Sync {
     /// Writes a small file whole: to `PATH.part`, then renamed over `path`.
     async fn write(&self, path: &RemotePath, bytes: &[u8]) -> Result<(), SshError>;
 
-    /// Fetches a file into a new local file of mode 0600 and returns its size in bytes.
+    /// Fetches a file into a new local file of mode 0600 and returns its size in bytes. It is written to `LOCAL.part`,
+    /// synced, and then renamed.
     ///
     /// # Errors
-    /// [`SshError::TooLarge`] before anything is fetched; [`SshError::Local`] when `local` exists or cannot be written.
-    /// On any error the local file is removed again.
+    /// [`SshError::TooLarge`] before anything is fetched; [`SshError::Local`] when `local` or its `.part` exists or cannot be written.
+    /// On any error, and when it is cancelled, the `.part` is removed again.
     async fn download(
         &self,
         remote: &RemotePath,
@@ -89,15 +92,99 @@ pub(super) fn part_of(path: &RemotePath) -> String {
 /// The most that one [`Files::read_from`] returns.
 pub(super) const READ_FROM_LIMIT: u64 = 256 * 1024;
 
-/// Creates a local file that nobody else can read and that did not exist.
-pub(super) async fn create_local(path: &Path) -> Result<tokio::fs::File, SshError> {
-    let new = path.to_owned();
-    let created = tokio::task::spawn_blocking(move || private_fs::create_new(&new)).await;
-    created
-        .unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)))
-        .map(tokio::fs::File::from_std)
-        .map_err(|source| SshError::Local {
-            path: path.to_owned(),
+/// A local file that is being fetched: `NAME.part`, which goes with this value, until it is whole. Nobody else can read
+/// it, and it takes no other file's place.
+pub(super) struct NewLocal {
+    // Closed before the name goes.
+    file: tokio::fs::File,
+    part: tempfile::TempPath,
+    path: PathBuf,
+}
+
+impl NewLocal {
+    /// Creates the `.part` of a file that must not exist.
+    pub(super) async fn create(path: &Path) -> Result<Self, SshError> {
+        let mut part = path.to_owned().into_os_string();
+        part.push(".part");
+        let (path, part) = (path.to_owned(), PathBuf::from(part));
+        let failed = {
+            let path = path.clone();
+            |source| SshError::Local { path, source }
+        };
+        let created = tokio::task::spawn_blocking(move || {
+            if path.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let file = tokio::fs::File::from_std(private_fs::create_new(&part)?);
+            let part = tempfile::TempPath::try_from_path(part)?;
+            Ok(Self { file, part, path })
+        });
+        let created = created.await.map_err(io::Error::other);
+        created.and_then(|created| created).map_err(failed)
+    }
+
+    /// Writes at the end.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SshError> {
+        let written = self.file.write_all(bytes).await;
+        written.map_err(|source| SshError::Local {
+            path: self.path.clone(),
             source,
         })
+    }
+
+    /// Gives the whole file its name, unless another has it by now.
+    pub(super) async fn finish(self) -> Result<(), SshError> {
+        let Self { file, part, path } = self;
+        let synced = file.sync_all().await;
+        let file = file.into_std().await;
+        let failed = {
+            let path = path.clone();
+            |source| SshError::Local { path, source }
+        };
+        let named = tokio::task::spawn_blocking(move || {
+            drop(file);
+            synced?;
+            part.persist_noclobber(&path)
+                .map_err(|refused| refused.error)
+        });
+        let named = named.await.map_err(io::Error::other);
+        named.and_then(|named| named).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fetched_file_has_its_name_when_it_is_whole_and_takes_no_others_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, part) = (
+            directory.path().join("file"),
+            directory.path().join("file.part"),
+        );
+        let mut cancelled = NewLocal::create(&path).await.unwrap();
+        cancelled.write(b"a prefix").await.unwrap();
+        assert!(part.exists() && !path.exists());
+        drop(cancelled);
+        assert!(!part.exists() && !path.exists());
+
+        let mut whole = NewLocal::create(&path).await.unwrap();
+        whole.write(b"the whole").await.unwrap();
+        whole.finish().await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"the whole");
+        assert!(NewLocal::create(&path).await.is_err());
+        assert!(!part.exists());
+
+        std::fs::remove_file(&path).unwrap();
+        let late = NewLocal::create(&path).await.unwrap();
+        std::fs::write(&path, "another's").unwrap();
+        let error = late.finish().await.unwrap_err();
+        assert!(
+            matches!(&error, SshError::Local { source, .. } if source.kind() == io::ErrorKind::AlreadyExists),
+            "{error:?}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"another's");
+        assert!(!part.exists());
+    }
 }

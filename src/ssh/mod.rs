@@ -8,7 +8,7 @@
 //! take the place of the options'.
 //!
 //! A server that has as many logins under way as it allows (`MaxStartups`) hangs up before it shows its key; it is
-//! dialled again with growing jittered delays, some twenty seconds at most. Nothing is repeated once a key was shown:
+//! dialled again with growing jittered delays, half a minute at most. Nothing is repeated once a key was shown:
 //! neither a refused host key nor a rejected login is ever tried again.
 //!
 //! # Host keys
@@ -41,7 +41,9 @@
 //!
 //! Servers disconnect at the sixth failure, so at most five keys are offered, of which the first two in files keep their
 //! place when an agent is full of others; a person then still has one try. A passphrase is asked for only after the
-//! server has said that it would take that key.
+//! server has said that it would take that key; only an encrypted PEM file without a `.pub` beside it does not show its
+//! public half, and is opened before anything is offered. What a person types is wiped from memory here; the answers to
+//! a server's questions pass through russh, which does not wipe its copies.
 //!
 //! [`SshError::AuthFailed`] lists what was tried and what became of it. Where one thing explains the failure, the error
 //! says just that: [`SshError::KeyEncrypted`] (nobody could open a key that would do), [`SshError::UserCertificate`]
@@ -90,7 +92,8 @@
 //! [`SshError::is_retryable_dial`] and [`SshError::is_connection_loss`] say the same to a program.
 //!
 //! # Commands and files
-//! [`Connection::exec`] runs one command with bounded output and a deadline. Files move over SFTP
+//! [`Connection::exec`] runs one command with bounded output and a deadline; [`Connection::exec_with`]
+//! also tells the output as it comes. Files move over SFTP
 //! ([`Connection::sftp`]) or, where that is missing or sees another file system, over commands
 //! ([`Connection::exec_files`]); both are [`Files`]. Transfers are pipelined; a large upload over a long link takes a
 //! second channel when there is one to spare. One that was cut is done again whole: no prefix is ever trusted.
@@ -135,7 +138,7 @@ pub use cause::LostCause;
 pub use connection::Connection;
 pub use dial::{HostKeyInfo, scan_host_key};
 pub use error::SshError;
-pub use exec::{ExecOptions, ExecOutput, ExitStatus};
+pub use exec::{ExecChunk, ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};

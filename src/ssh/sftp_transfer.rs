@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -12,13 +13,13 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::error::SshError;
-use super::files::{Progress, create_local, part_of};
+use super::files::{NewLocal, Progress, part_of};
 use super::sftp::Remote;
 use super::sftp_session::{Live, rename, start_spare};
 
@@ -188,6 +189,9 @@ async fn send(
     let slots = &remote.shared.connection().inner().slots;
     let mut other: Option<Arc<Second>> = None;
     let (mut waiting, mut lanes) = (second, [0usize; 2]);
+    // Whether a write of the second session failed; the first one writes that block then.
+    let broken = &AtomicBool::new(false);
+    let mut took_two = false;
     let mut writes = FuturesUnordered::new();
     let (mut offset, mut done) = (0u64, 0u64);
     loop {
@@ -203,6 +207,9 @@ async fn send(
                     // It ends with the last answer that is on its way.
                     other = None;
                     waiting = None;
+                }
+                if broken.load(Ordering::Relaxed) {
+                    other = None;
                 }
                 let [first, second] = lanes;
                 match &other {
@@ -223,12 +230,19 @@ async fn send(
             };
             let (data, size, at) = (block.to_vec(), block.len() as u64, offset);
             let place = usize::from(lane.is_some());
+            took_two |= lane.is_some();
             writes.push(async move {
-                let written = match &lane {
-                    Some(second) => second.live.raw.write(&*second.handle, at, data).await,
-                    None => raw.write(handle, at, data).await,
-                };
-                written.map(|_| (place, size))
+                if let Some(second) = &lane {
+                    let sent = second.live.raw.write(&*second.handle, at, data.clone());
+                    match sent.await {
+                        Ok(_) => return Ok((place, size)),
+                        Err(error) => {
+                            broken.store(true, Ordering::Relaxed);
+                            tracing::debug!(%error, "the second channel of an upload failed");
+                        }
+                    }
+                }
+                raw.write(handle, at, data).await.map(|_| (place, size))
             });
             if let Some(flying) = lanes.get_mut(place) {
                 *flying += 1;
@@ -238,6 +252,12 @@ async fn send(
         if got == 0 {
             break;
         }
+    }
+    while took_two && !writes.is_empty() {
+        // A block may have to be written again, which the close must not overtake.
+        step(remote, &mut writes, &mut done, progress)
+            .await
+            .map_err(Unsent::Open)?;
     }
     let rest = async {
         while !writes.is_empty() {
@@ -309,34 +329,16 @@ async fn fetch_into(
     progress: Progress<'_>,
 ) -> Result<u64, SshError> {
     let size = size_within(remote, handle, max_bytes).await?;
-    let mut file = create_local(local).await?;
-    let result = fill(remote, handle, size, local, &mut file, progress).await;
-    if result.is_err() {
-        let _ = tokio::fs::remove_file(local).await;
-    }
-    result.map(|()| size)
-}
-
-async fn fill(
-    remote: &Remote<'_>,
-    handle: &str,
-    size: u64,
-    local: &Path,
-    file: &mut tokio::fs::File,
-    progress: Progress<'_>,
-) -> Result<(), SshError> {
-    let broken = |source| SshError::Local {
-        path: local.to_owned(),
-        source,
-    };
+    let mut file = NewLocal::create(local).await?;
     let mut fetch = Fetch::new(remote, handle, 0, size);
     let mut done = 0;
     while let Some(block) = fetch.next_full("a download").await? {
-        file.write_all(&block).await.map_err(broken)?;
+        file.write(&block).await?;
         done += block.len() as u64;
         progress(done);
     }
-    file.sync_all().await.map_err(broken)
+    file.finish().await?;
+    Ok(size)
 }
 
 /// Reads a file of at most one block and closes it, all in one round trip; `None` when it is longer, or grows.

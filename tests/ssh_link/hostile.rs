@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover::ssh::{
-    AgentSource, ConnectOptions, Connection, ExecOptions, ExitStatus, Files, RemotePath, SshError,
-    Target,
+    AgentSource, ConnectOptions, Connection, ExecChunk, ExecOptions, ExitStatus, Files, RemotePath,
+    SshError, Target,
 };
 use proptest::prelude::{Strategy as _, any};
 use proptest::strategy::ValueTree as _;
@@ -508,6 +508,18 @@ async fn channels_that_the_server_opens_are_refused_and_output_is_bounded() {
     assert_eq!((output.stdout.len(), output.stderr.len()), (1000, 500));
     assert!(output.stdout_truncated && output.stderr_truncated);
     assert!(matches!(output.status, ExitStatus::Code(_)));
+    let (mut written, mut other) = (0, 0);
+    let heard = connection
+        .exec_with("ends", options(), |chunk| match chunk {
+            ExecChunk::Stdout(bytes) => written += bytes.len(),
+            ExecChunk::Stderr(bytes) => other += bytes.len(),
+            _ => {}
+        })
+        .await
+        .unwrap();
+    assert_eq!((heard.stdout.len(), heard.stderr.len()), (1000, 500));
+    let all = 100 * 32 * 1024;
+    assert_eq!((written, other), (all, all), "all of it is told");
     let endless = connection
         .exec("endless", options().deadline(Duration::from_secs(2)))
         .await

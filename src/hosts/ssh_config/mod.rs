@@ -38,6 +38,8 @@
 //!   another user (`~name`) is refused.
 //! - known_hosts files and agents with relative paths are refused.
 //! - A configuration file that cannot be opened is an error, and a missing one is empty, an included one too.
+//! - `ServerAliveInterval 0` does not turn the keepalive off: the time of the library's own settings holds, so that a
+//!   silent link is always noticed.
 //! - `HANDOVER_SSH_CONFIG` stands for `ssh -F`, but the file's owner and permissions are checked all the same.
 
 mod criteria;
