@@ -95,7 +95,7 @@ async fn a_check_that_is_cut_says_so_and_leaves_nothing_there() {
         stage.there("began"),
     );
     std::fs::write(&hold, "").unwrap();
-    let script = "#!/bin/sh\n[ \"$1\" = models ] || { echo 1.0.0; exit; }\n: >\"$HOME/began\"\n\
+    let script = "#!/bin/sh\n[ \"$1\" = models ] || { echo 1.18.33; exit; }\n: >\"$HOME/began\"\n\
                   while [ -e \"$HOME/hold\" ]; do sleep 0.1; done\n";
     std::fs::write(&slow, script).unwrap();
     std::fs::set_permissions(&slow, Permissions::from_mode(0o755)).unwrap();
