@@ -125,8 +125,12 @@ impl NewLocal {
 
     /// Writes at the end.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), SshError> {
-        let written = self.file.write_all(bytes).await;
-        written.map_err(|source| SshError::Local {
+        // To the end of it: what is still being written keeps the file open, and Windows then lets nobody remove it.
+        let written = async {
+            self.file.write_all(bytes).await?;
+            self.file.flush().await
+        };
+        written.await.map_err(|source| SshError::Local {
             path: self.path.clone(),
             source,
         })
