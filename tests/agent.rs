@@ -204,6 +204,56 @@ fn a_spawned_agent_hears_what_it_is_told_in_order_and_its_session_comes_here_who
 
 #[test]
 #[ignore = "needs real opencode and sshd: tests/run"]
+fn an_agent_that_is_killed_within_a_long_call_leaves_what_it_had_done() -> Result<()> {
+    let trip = Trip::new(CURRENT)?;
+    let session = trip.session()?;
+    let before = trip.export(&session)?;
+    let long =
+        r#"TOOL:bash {"command":"touch ~/work/started; sleep 617","description":"take long"}"#;
+    let message = format!("{MAKE_A_FILE}\n{long}");
+    let sent = trip
+        .send(
+            &session,
+            &["--one-way", "--dir=~/work", "--message", &message],
+        )?
+        .expect_code(0)?
+        .last()?;
+    let job = sent["job"].as_str().context("no job")?.to_owned();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !trip.remote.shell("ls work")?.contains("started") {
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "the call did not begin"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let handover = |arguments: &[&str]| trip.client.run(&trip.project, arguments);
+    let killed = handover(&["kill", &job, "--json"])?
+        .expect_code(0)?
+        .last()?;
+    ensure!(
+        killed["state"] == "killed" && killed["left"] == 0,
+        "{killed}"
+    );
+    ensure!(killed["result"] == true, "{killed}");
+    // In brackets, so that the shell which asks is not found itself.
+    let left = trip
+        .remote
+        .shell("pgrep -u $(id -u) -a -f '[s]leep 617' || true")?;
+    ensure!(left.is_empty(), "the call's own process is left: {left}");
+    handover(&["collect", &job, "--json"])?.expect_code(0)?;
+    let new = grown(&before, &trip.export(&session)?)?;
+    let calls = tool_calls(&new);
+    ensure!(!calls.is_empty(), "{new:#?}");
+    ensure!(calls[0]["state"]["status"] == "completed", "{new:#?}");
+    // The session goes on here, whatever the call was in the middle of.
+    trip.local
+        .run(&trip.project, Some(&session), "and now here")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
 fn the_agent_runs_in_the_directory_that_was_asked_for() -> Result<()> {
     let trip = Trip::new(CURRENT)?;
     let session = trip.session()?;
