@@ -3,55 +3,24 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+#[path = "support/login.rs"]
+mod login;
 #[path = "support/sshd.rs"]
 mod sshd;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use handover::ssh::{
-    AgentSource, AttemptOutcome, ConnectOptions, Connection, ExecOptions, ExitStatus, Files,
-    Prompt, RemotePath, SshError, Target, UnknownHostKey, Verdict, scan_host_key,
+    AttemptOutcome, Connection, ExecOptions, ExitStatus, Files, RemotePath, SshError, Verdict,
+    scan_host_key,
 };
+use login::{AT_ONCE, Agent, Person, options, target, with_known_hosts};
 use sha2::{Digest as _, Sha256};
 use sshd::{Sshd, SshdOptions, keygen, wait_for};
-use zeroize::Zeroizing;
-
-/// A bound for what happens at once, on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(10);
-
-fn user() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn target(sshd: &Sshd, key: &str) -> Target {
-    let name = "box".parse().unwrap();
-    let mut target = Target::new(name, "127.0.0.1", sshd.port(), &user());
-    target.identity_files.push(sshd.path(key));
-    target
-}
-
-/// Options that trust the server's key and use no agent.
-fn options(sshd: &Sshd) -> ConnectOptions {
-    let names = format!("[127.0.0.1]:{}", sshd.port());
-    with_known_hosts(sshd, &sshd.known_hosts_line(&names, "ed25519"))
-}
-
-fn with_known_hosts(sshd: &Sshd, lines: &str) -> ConnectOptions {
-    let file = sshd.path("known_hosts");
-    fs::write(&file, lines).unwrap();
-    let mut options = ConnectOptions::default()
-        .agent(AgentSource::None)
-        .trusted_hosts(sshd.path("trusted"));
-    options.known_hosts = vec![file];
-    options
-}
 
 async fn connect(sshd: &Sshd) -> Connection {
     Connection::open(&target(sshd, "id_ed25519"), &options(sshd))
@@ -61,36 +30,6 @@ async fn connect(sshd: &Sshd) -> Connection {
 
 fn remote(path: &Path) -> RemotePath {
     path.to_str().unwrap().parse().unwrap()
-}
-
-struct Person {
-    passphrase: &'static str,
-    accept: bool,
-    asked: AtomicUsize,
-}
-
-impl Person {
-    fn new(passphrase: &'static str, accept: bool) -> Arc<Self> {
-        Arc::new(Self {
-            passphrase,
-            accept,
-            asked: AtomicUsize::new(0),
-        })
-    }
-}
-
-#[async_trait]
-impl Prompt for Person {
-    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        Some(Zeroizing::new(self.passphrase.to_owned()))
-    }
-
-    async fn accept_host_key(&self, key: &UnknownHostKey) -> bool {
-        assert!(key.fingerprint.starts_with("SHA256:"));
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.accept
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,44 +133,6 @@ async fn a_person_is_asked_for_a_passphrase_that_would_help_and_for_no_other() {
     assert_eq!(spared.asked.load(Ordering::SeqCst), 0);
 }
 
-struct Agent {
-    socket: PathBuf,
-    child: std::process::Child,
-}
-
-impl Agent {
-    fn start(directory: &Path) -> Self {
-        let socket = directory.join("agent.sock");
-        let child = Command::new("ssh-agent")
-            .args(["-D", "-a"])
-            .arg(&socket)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        assert!(wait_for(AT_ONCE, || socket.exists()));
-        Self { socket, child }
-    }
-
-    fn add(&self, key: &Path) {
-        let status = Command::new("ssh-add")
-            .arg("-q")
-            .arg(key)
-            .env("SSH_AUTH_SOCK", &self.socket)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn an_agent_signs_and_its_many_keys_do_not_crowd_out_a_file() {
@@ -242,7 +143,7 @@ async fn an_agent_signs_and_its_many_keys_do_not_crowd_out_a_file() {
         agent.add(&sshd.path(key));
         let mut target = target(&sshd, key);
         target.identity_files.clear();
-        let source = AgentSource::Path(agent.socket.clone());
+        let source = agent.source();
         Connection::open(&target, &options(&sshd).agent(source))
             .await
             .unwrap();
@@ -254,7 +155,7 @@ async fn an_agent_signs_and_its_many_keys_do_not_crowd_out_a_file() {
         keygen(&key, "ed25519", "");
         agent.add(&key);
     }
-    let source = AgentSource::Path(agent.socket.clone());
+    let source = agent.source();
     Connection::open(
         &target(&sshd, "id_ed25519"),
         &options(&sshd).agent(source.clone()),

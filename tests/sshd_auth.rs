@@ -3,13 +3,15 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+#[path = "support/login.rs"]
+mod login;
 #[path = "support/sshd.rs"]
 mod sshd;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,41 +19,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use handover::hosts::{AlgorithmList, IdentityAgent, ListChange, StrictHostKeyChecking};
 use handover::ssh::{
-    AgentSource, AttemptOutcome, CertificateFault, CertificateVerdict, Challenge, ConnectOptions,
-    Connection, KeyFileError, LoginAs, Prompt, SshError, Target, UnknownHostKey, scan_host_key,
+    AgentSource, AttemptOutcome, CertificateFault, CertificateVerdict, ConnectOptions, Connection,
+    KeyFileError, Prompt, SshError, Target, UnknownHostKey, scan_host_key,
 };
+use login::{AT_ONCE, Agent, Person, options, target, user, with_known_hosts};
 use sshd::{Sshd, SshdOptions, keygen, wait_for};
 use zeroize::Zeroizing;
-
-/// A bound for what happens at once, on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(20);
-
-fn user() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn target(sshd: &Sshd, key: &str) -> Target {
-    let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", sshd.port(), &user());
-    target.identity_files.push(sshd.path(key));
-    target
-}
-
-/// Options that trust the server's key and use no agent.
-fn options(sshd: &Sshd) -> ConnectOptions {
-    let names = format!("[127.0.0.1]:{}", sshd.port());
-    with_known_hosts(sshd, &sshd.known_hosts_line(&names, "ed25519"))
-}
-
-fn with_known_hosts(sshd: &Sshd, lines: &str) -> ConnectOptions {
-    let file = sshd.path("known_hosts");
-    fs::write(&file, lines).unwrap();
-    let mut options = ConnectOptions::default()
-        .agent(AgentSource::None)
-        .trusted_hosts(sshd.path("trusted"));
-    options.known_hosts = vec![file];
-    options
-}
 
 async fn fails(target: &Target, options: &ConnectOptions) -> SshError {
     Connection::open(target, options).await.unwrap_err()
@@ -92,89 +65,6 @@ fn certify(sshd: &Sshd, authority: &str, key: &str, more: &[&str]) {
 const HOUR_AHEAD: &str = "-5m:+1h";
 const EXPIRED: &str = "20200101:20200102";
 const NOT_YET: &str = "20990101:20990102";
-
-struct Person {
-    passphrase: &'static str,
-    accept: bool,
-    asked: AtomicUsize,
-}
-
-impl Person {
-    fn new(passphrase: &'static str, accept: bool) -> Arc<Self> {
-        Arc::new(Self {
-            passphrase,
-            accept,
-            asked: AtomicUsize::new(0),
-        })
-    }
-}
-
-#[async_trait]
-impl Prompt for Person {
-    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        Some(Zeroizing::new(self.passphrase.to_owned()))
-    }
-
-    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.accept
-    }
-
-    async fn password(&self, login: &LoginAs) -> Option<Zeroizing<String>> {
-        let before = self.asked.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(login.tries_before, before);
-        Some(Zeroizing::new(self.passphrase.to_owned()))
-    }
-
-    async fn answers(&self, challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = || Zeroizing::new(self.passphrase.to_owned());
-        Some(challenge.questions.iter().map(|_| answer()).collect())
-    }
-}
-
-struct Agent {
-    socket: PathBuf,
-    child: Child,
-}
-
-impl Agent {
-    fn start(directory: &Path) -> Self {
-        let socket = directory.join("agent.sock");
-        let child = Command::new("ssh-agent")
-            .args(["-D", "-a"])
-            .arg(&socket)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        assert!(wait_for(AT_ONCE, || socket.exists()));
-        Self { socket, child }
-    }
-
-    fn add(&self, key: &Path) {
-        let status = Command::new("ssh-add")
-            .arg("-q")
-            .arg(key)
-            .env("SSH_AUTH_SOCK", &self.socket)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-
-    fn source(&self) -> AgentSource {
-        AgentSource::Path(self.socket.clone())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What ssh(1) makes of the server's key and the lines that were written last.
 fn as_ssh_judges(sshd: &Sshd, more: &[&str]) -> &'static str {
