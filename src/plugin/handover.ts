@@ -277,6 +277,9 @@ async function ask(parameters: string[], directory: string, context: Json, input
   if (end instanceof Error) {
     return { lines, error: { kind: "not_started", message: "the program handover is not where it was" } }
   }
+  if (lines.length === 0) {
+    return { lines, error: { kind: "interrupted", message: "the program ended without an answer; what it had begun may be done" } }
+  }
   return { lines, error: lines.find((line) => line.error)?.error }
 }
 
@@ -443,7 +446,8 @@ const JOB_TOOLS: Record<string, JobTool> = {
       const rest = killed.result ? " What it had done can be collected with remote_collect." : ""
       if (killed.outcome === "already_ended") return `Job ${killed.job} had ended already: ${killed.state}.${rest}`
       if (killed.outcome === "closed") return `Job ${killed.job} was never launched, and never will be.`
-      return `Job ${killed.job} on the host ${killed.host} is ended.${rest}`
+      const left = killed.left > 0 ? ` ${killed.left} of its processes could not be ended.` : ""
+      return `Job ${killed.job} on the host ${killed.host} is ended.${left}${rest}`
     },
   },
   remote_logs: {
