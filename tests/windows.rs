@@ -157,7 +157,7 @@ fn what_is_kept_lies_in_the_profile_and_is_private() -> Result<()> {
         "AppData/Local/handover",
         "AppData/Local/handover/logs",
         "AppData/Local/handover/jobs",
-        "AppData/Local/handover/jobs.db",
+        "AppData/Local/handover/store/jobs.db",
         "AppData/Local/handover/logs/handover.log",
         "AppData/Roaming/handover/config/known_hosts",
     ] {

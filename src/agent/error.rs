@@ -140,6 +140,14 @@ pub enum AgentError {
         /// The program.
         program: PathBuf,
     },
+    /// A Windows command script cannot work in this directory, a network path most often.
+    #[error("{} is a command script, which cannot work in {}", program.display(), path.display())]
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The program.
+        program: PathBuf,
+    },
     /// A local file could not be read or written.
     #[error("cannot use {}", path.display())]
     Io {

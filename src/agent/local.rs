@@ -117,6 +117,15 @@ impl LocalAgent {
         process::check_arguments(&self.program, &[file.as_os_str().to_owned()])
     }
 
+    /// Whether a session can be imported in this directory: a command script of Windows cannot work in a network path.
+    /// Nothing is run and nothing is read.
+    ///
+    /// # Errors
+    /// [`AgentError::UnsafeDirectory`].
+    pub fn can_import_in(&self, directory: &Path) -> Result<(), AgentError> {
+        process::check_directory(&self.program, directory)
+    }
+
     /// Imports a document, in the directory to which the session is to be bound.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ pub(super) async fn run(
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     if let Some(directory) = directory {
+        check_directory(program, directory)?;
         // The system would blame the program for it.
         if !directory.is_dir() {
             return Err(AgentError::LocalDirectory {
@@ -206,12 +207,30 @@ impl process_wrap::tokio::CommandWrapper for OwnConsole {
     }
 }
 
-/// A `.cmd` or `.bat` is run by the Windows command interpreter, which acts on characters in its arguments.
-pub(super) fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
-    let script = program.extension().is_some_and(|extension| {
+/// A `.cmd` or `.bat` is run by the Windows command interpreter.
+fn is_command_script(program: &Path) -> bool {
+    program.extension().is_some_and(|extension| {
         extension.eq_ignore_ascii_case("cmd") || extension.eq_ignore_ascii_case("bat")
-    });
-    if !script {
+    })
+}
+
+/// The command interpreter cannot work in `\\server\share` or `\\?\C:\x`: it goes to the Windows directory instead, and
+/// what is imported there would be bound to that.
+pub(super) fn check_directory(program: &Path, directory: &Path) -> Result<(), AgentError> {
+    let is_separator = |byte: &u8| matches!(byte, b'\\' | b'/');
+    let start = directory.as_os_str().as_encoded_bytes().get(..2);
+    if is_command_script(program) && start.is_some_and(|two| two.iter().all(is_separator)) {
+        return Err(AgentError::UnsafeDirectory {
+            path: directory.to_owned(),
+            program: program.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The command interpreter acts on characters in the arguments of a script.
+pub(super) fn check_arguments(program: &Path, arguments: &[OsString]) -> Result<(), AgentError> {
+    if !is_command_script(program) {
         return Ok(());
     }
     for argument in arguments {
@@ -241,6 +260,41 @@ mod tests {
         for bad in ["a&b", "%PATH%", "a\"b", "a|b", "a^b", "a\nb"] {
             assert!(!check("opencode.cmd", bad), "{bad:?} was passed on");
         }
+    }
+
+    #[test]
+    fn a_command_script_is_not_run_where_it_would_work_in_another_directory() {
+        let refused = |program: &str, directory: &str| {
+            let result = check_directory(Path::new(program), Path::new(directory));
+            matches!(result, Err(AgentError::UnsafeDirectory { .. }))
+        };
+        for network in [
+            r"\\server\share\project",
+            "//server/share",
+            r"\\?\C:\project",
+            r"\\",
+        ] {
+            assert!(refused("npm/opencode.cmd", network), "{network}");
+            assert!(refused("opencode.BAT", network), "{network}");
+            assert!(!refused("opencode.exe", network), "{network}");
+        }
+        for plain in [r"C:\project", "/project", r"\project", "C:/a//b", "x", ""] {
+            assert!(!refused("opencode.cmd", plain), "{plain}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_run_in_a_directory_that_a_command_script_would_leave() {
+        let result = run(
+            Path::new("opencode.cmd"),
+            &[],
+            Some(Path::new(r"\\server\share")),
+            tempfile::tempfile().unwrap(),
+            "import",
+            Duration::from_secs(60),
+        )
+        .await;
+        assert!(matches!(result, Err(AgentError::UnsafeDirectory { .. })));
     }
 
     #[cfg(unix)]

@@ -568,6 +568,13 @@ fn agent(error: &crate::agent::AgentError) -> Described {
         ),
         Agent::LocalFailed { .. } => ("local_agent", LOCAL_AGENT, Some("run that program by hand")),
         Agent::Io { .. } => ("local_file", OTHER, None),
+        Agent::UnsafeDirectory { .. } => (
+            "local_directory",
+            LOCAL_AGENT,
+            Some(
+                "give the share a drive letter and work in it there, or set HANDOVER_OPENCODE to an opencode.exe",
+            ),
+        ),
         Agent::UnsafeArgument { .. } => (
             "local_agent",
             LOCAL_AGENT,

@@ -91,6 +91,8 @@ mod tests {
             "10.0.0.1:80:80",
             "80:",
             "localhost:80:80",
+            r"8080:C:\x",
+            r"8080:C:\x\app.sock",
         ] {
             assert!(matches!(ends(text), Err(CliError::Usage(_))), "{text}");
         }

@@ -320,6 +320,9 @@ fn agent(error: &AgentError) -> String {
         AgentError::LocalNotThere { .. } | AgentError::LocalStart { .. } => {
             "opencode cannot be started on this machine".to_owned()
         }
+        AgentError::UnsafeDirectory { .. } => {
+            "opencode on this machine cannot work in the session's directory".to_owned()
+        }
         AgentError::LocalDirectory { .. } => {
             "the session's directory is not there on this machine".to_owned()
         }

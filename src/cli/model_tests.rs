@@ -345,9 +345,9 @@ numbered!(AgentError, agent_number:
     AgentError::LocalStart { .. } => 9, AgentError::LocalFailed { .. } => 10, AgentError::LocalTimeout { .. } => 11,
     AgentError::LocalAnswer { .. } => 12, AgentError::ImportUnconfirmed { .. } => 13,
     AgentError::UnsafeArgument { .. } => 14, AgentError::Io { .. } => 15, AgentError::LocalDirectory { .. } => 16,
-    AgentError::ExportBusy => 17,
+    AgentError::ExportBusy => 17, AgentError::UnsafeDirectory { .. } => 18,
 );
-const AGENT: usize = 18;
+const AGENT: usize = 19;
 
 fn agent_samples() -> Vec<AgentError> {
     let not_json = serde_json::from_str::<u8>(PRIVATE).unwrap_err();
@@ -405,6 +405,10 @@ fn agent_samples() -> Vec<AgentError> {
         },
         AgentError::LocalDirectory { path: path() },
         AgentError::ExportBusy,
+        AgentError::UnsafeDirectory {
+            path: path(),
+            program: path(),
+        },
     ]
 }
 

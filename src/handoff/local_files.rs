@@ -82,21 +82,13 @@ pub(crate) fn sent_ids(directory: &Path) -> Result<HashSet<String>, HandoffError
 
 /// Removes a file; one that is not there is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), HandoffError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(local(path, source)),
-        _ => Ok(()),
-    }
+    private_fs::remove_file(path).map_err(|source| local(path, source))
 }
 
 /// Removes the job's directory with what is in it.
 pub(crate) fn remove_all(places: &Places, job: &JobId) -> Result<(), HandoffError> {
     let directory = places.job_dir(job.as_str());
-    match std::fs::remove_dir_all(&directory) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(local(&directory, source))
-        }
-        _ => Ok(()),
-    }
+    private_fs::remove_dir_all(&directory).map_err(|source| local(&directory, source))
 }
 
 pub(crate) fn local(path: &Path, source: std::io::Error) -> HandoffError {

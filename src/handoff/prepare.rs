@@ -57,6 +57,11 @@ impl Sending {
             return Err(HandoffError::Reverted { session, message });
         }
         self.record.local_directory = PathBuf::from(&inspection.directory);
+        if self.record.mode == Mode::RoundTrip {
+            client
+                .local_agent()?
+                .can_import_in(&self.record.local_directory)?;
+        }
         let opencode = self
             .require_ready(
                 &probe,

@@ -196,10 +196,11 @@ impl Places {
         self.state_dir.join("logs")
     }
 
-    /// The store of job records.
+    /// The store of job records, in a directory of its own: the database makes files beside it, which on Windows get
+    /// the access control list of their directory, and the state directory can be one that was there before.
     #[must_use]
     pub fn store_file(&self) -> PathBuf {
-        self.state_dir.join("jobs.db")
+        self.state_dir.join("store").join("jobs.db")
     }
 
     /// The directory of a job's local files; `job_id` is the text of a checked job id.
@@ -288,7 +289,7 @@ mod tests {
         ];
         let xdg = places(Platform::Xdg, &set).unwrap();
         assert_eq!(xdg.hosts_file(), Path::new("/xc/handover/hosts.toml"));
-        assert_eq!(xdg.store_file(), Path::new("/xs/handover/jobs.db"));
+        assert_eq!(xdg.store_file(), Path::new("/xs/handover/store/jobs.db"));
         assert_eq!(xdg.opencode_config_dirs, [Path::new("/xc/opencode")]);
 
         let set = [
@@ -340,7 +341,10 @@ mod tests {
             ours.known_hosts_file(),
             Path::new(r"D:\r\handover\config\known_hosts")
         );
-        assert_eq!(ours.store_file(), Path::new(r"/project\below\jobs.db"));
+        assert_eq!(
+            ours.store_file(),
+            Path::new(r"/project\below\store\jobs.db")
+        );
         assert_eq!(
             ours.opencode_config_dirs,
             [Path::new(r"E:\x\opencode"), Path::new(r"D:\r\opencode")]

@@ -86,7 +86,7 @@ pub fn uninstall(places: &Places, scope: Scope) -> Result<(PathBuf, Removed), Pl
     if read(&path)?.is_none() {
         return Ok((path, Removed::NotThere));
     }
-    match std::fs::remove_file(&path) {
+    match private_fs::remove_file(&path) {
         Ok(()) => Ok((path, Removed::Removed)),
         Err(source) => Err(PluginError::Remove { path, source }),
     }

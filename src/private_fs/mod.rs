@@ -19,6 +19,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tempfile::TempPath;
+
 /// How long another program may have a file open that is to be replaced; that happens on Windows alone.
 const BUSY_LIMIT: Duration = Duration::from_secs(3);
 /// The pause between two attempts at it.
@@ -48,17 +50,10 @@ pub fn create_new(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Whatever the file system answers.
 pub fn create(path: &Path) -> io::Result<File> {
-    let mut attempts = Attempts::start();
-    loop {
-        let made = match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => create_new(path),
-        };
-        match made {
-            Err(error) if attempts.another(&error) => {}
-            made => return made,
-        }
-    }
+    patiently(|| {
+        none_is_fine(std::fs::remove_file(path))?;
+        create_new(path)
+    })
 }
 
 /// Opens a file for reading and appending; where it is missing, creates one that only the user can read.
@@ -97,13 +92,42 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     // Closed before it is renamed, for Windows. `rename` also gets past a reader there, which `persist` does not.
     let file = file.into_temp_path();
-    let mut attempts = Attempts::start();
-    loop {
-        match std::fs::rename(&file, path) {
-            Err(error) if attempts.another(&error) => {}
-            renamed => return renamed,
-        }
-    }
+    patiently(|| std::fs::rename(&file, path))
+}
+
+/// Gives a file its name, unless something has that name already. Where another program keeps the file from being
+/// renamed, it is tried again for a few seconds.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], or whatever the file system answers; the file is then removed.
+pub fn persist_new(file: TempPath, path: &Path) -> io::Result<()> {
+    let mut file = Some(file);
+    patiently(|| {
+        let Some(unnamed) = file.take() else {
+            return Ok(());
+        };
+        unnamed.persist_noclobber(path).map_err(|refused| {
+            file = Some(refused.path);
+            refused.error
+        })
+    })
+}
+
+/// Removes a file; one that is not there is no error. Where another program keeps it from being removed, it is tried
+/// again for a few seconds.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    none_is_fine(patiently(|| std::fs::remove_file(path)))
+}
+
+/// Removes a directory with what is in it; one that is not there is no error. Tried again as for [`remove_file`].
+///
+/// # Errors
+/// Whatever the file system answers; some of it may be gone then.
+pub fn remove_dir_all(path: &Path) -> io::Result<()> {
+    none_is_fine(patiently(|| std::fs::remove_dir_all(path)))
 }
 
 /// Whether anybody but the user, and whoever administers this machine, may read the file.
@@ -112,6 +136,24 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Whatever the file system answers.
 pub fn others_may_read(file: &File) -> io::Result<bool> {
     platform::others_may_read(file)
+}
+
+fn none_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Does what another program may keep from being done for a moment.
+fn patiently<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut attempts = Attempts::start();
+    loop {
+        match act() {
+            Err(error) if attempts.another(&error) => {}
+            done => return done,
+        }
+    }
 }
 
 /// Attempts at what another program may keep from being done for a moment.
@@ -195,6 +237,27 @@ mod tests {
         create(&path).unwrap().write_all(b"made").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"made");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_name_takes_no_others_place_and_what_is_gone_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let part = |text: &str| {
+            write_atomic(&at("part"), text.as_bytes()).unwrap();
+            TempPath::try_from_path(at("part")).unwrap()
+        };
+        persist_new(part("one"), &at("file")).unwrap();
+        let refused = persist_new(part("two"), &at("file")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(at("file")).unwrap(), b"one");
+        assert!(!at("part").exists());
+        create_dir_all(&at("a/b")).unwrap();
+        for _ in 0..2 {
+            remove_file(&at("file")).unwrap();
+            remove_dir_all(&at("a")).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[cfg(unix)]

@@ -4,7 +4,7 @@
 //! directory hands it on to whatever is made in it, by whichever program. The list is set before anything is in the
 //! file, through a handle that shares it with nobody; what cannot be given its list is removed again.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ use windows_permissions::utilities::current_process_sid;
 use windows_permissions::wrappers::{ConvertSidToStringSid, GetSecurityInfo, SetSecurityInfo};
 use windows_permissions::{LocalBox, SecurityDescriptor, Sid};
 
-use super::Attempts;
+use super::{Attempts, patiently};
 
 // Access rights: https://learn.microsoft.com/en-us/windows/win32/fileio/file-access-rights-constants
 const READ_CONTROL: u32 = 0x2_0000;
@@ -47,26 +47,31 @@ pub(super) fn create_dir_all(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    match DirBuilder::new().create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().ok_or(error)?;
-            create_dir_all(parent)?;
-            if let Err(error) = DirBuilder::new().create(path) {
-                return if path.is_dir() { Ok(()) } else { Err(error) };
-            }
-        }
-        // Another process was faster, and it sets the list.
-        Err(_) if path.is_dir() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    let restricted = OpenOptions::new()
+    let parent = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    create_dir_all(parent)?;
+    let parent = Some(parent).filter(|parent| !parent.as_os_str().is_empty());
+    // It has its list before it has its name: whoever finds it, after a crash of this process too, finds it private.
+    let made = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(parent.unwrap_or(Path::new(".")))?;
+    OpenOptions::new()
         .access_mode(READ_CONTROL | WRITE_DAC)
         .custom_flags(BACKUP_SEMANTICS)
-        .open(path)
-        .and_then(|mut directory| restrict(&mut directory, "OICI", path));
-    // Left there, the next call would take it for one that is private.
-    restricted.inspect_err(|_| drop(std::fs::remove_dir(path)))
+        .open(made.path())
+        .and_then(|mut directory| restrict(&mut directory, "OICI", path))?;
+    match patiently(|| match std::fs::rename(made.path(), path) {
+        // Another process was faster.
+        Err(_) if path.is_dir() => Ok(false),
+        renamed => renamed.map(|()| true),
+    }) {
+        Ok(named) => {
+            if named {
+                let _its_name_is_another_now = made.keep();
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
@@ -340,6 +345,94 @@ mod tests {
         writer.join().unwrap().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_another_program_has_open_gets_its_name_or_goes_once_it_is_free() {
+        use super::super::{persist_new, remove_dir_all, remove_file};
+        let root = tempfile::tempdir().unwrap();
+        let (file, part) = (root.path().join("file"), root.path().join("part"));
+        std::fs::write(&part, "whole").unwrap();
+        // Shared with nobody, as a virus scanner may have it.
+        let hold = |path: &Path| {
+            let mut alone = OpenOptions::new();
+            alone.read(true).share_mode(0).open(path).unwrap()
+        };
+        let freed_soon = |held: File, act: &(dyn Fn() -> io::Result<()> + Sync)| {
+            std::thread::scope(|scope| {
+                let acting = scope.spawn(act);
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                drop(held);
+                acting.join().unwrap().unwrap();
+            });
+        };
+        freed_soon(hold(&part), &|| {
+            persist_new(tempfile::TempPath::try_from_path(&part)?, &file)
+        });
+        assert_eq!(std::fs::read(&file).unwrap(), b"whole");
+        freed_soon(hold(&file), &|| remove_file(&file));
+        let directory = root.path().join("directory");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("inner"), "").unwrap();
+        freed_soon(hold(&directory.join("inner")), &|| {
+            remove_dir_all(&directory)
+        });
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    /// The list of a directory that everybody may read, and that hands this on.
+    fn open_to_all(path: &Path) {
+        std::fs::create_dir(path).unwrap();
+        let mut directory = OpenOptions::new()
+            .access_mode(READ_CONTROL | WRITE_DAC)
+            .custom_flags(BACKUP_SEMANTICS)
+            .open(path)
+            .unwrap();
+        let user = ConvertSidToStringSid(&current_process_sid().unwrap()).unwrap();
+        let wide: LocalBox<SecurityDescriptor> = format!(
+            "D:P(A;OICI;FA;;;{})(A;OICI;FR;;;WD)",
+            user.to_string_lossy()
+        )
+        .parse()
+        .unwrap();
+        SetSecurityInfo(
+            &mut directory,
+            SeObjectType::SE_FILE_OBJECT,
+            SecurityInformation::Dacl | SecurityInformation::ProtectedDacl,
+            None,
+            None,
+            wide.dacl(),
+            None,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn what_a_database_makes_beside_itself_is_private_in_a_directory_that_is_not() {
+        let root = private_root();
+        let state = root.path().join("state");
+        open_to_all(&state);
+        let places = crate::hosts::Places::from_lookup(
+            |key| match key {
+                "USERPROFILE" => Some(root.path().into()),
+                "HANDOVER_STATE_DIR" => Some(state.clone().into()),
+                _ => None,
+            },
+            root.path(),
+        )
+        .unwrap();
+        let file = places.store_file();
+        let store = crate::job::Store::open(&file).unwrap();
+        let directory = file.parent().unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(is_private(&path), "{}: {}", path.display(), list(&path));
+            names.push(path.file_name().unwrap().to_owned());
+        }
+        assert!(names.len() > 1, "{names:?}");
+        assert!(is_private(directory), "{}", list(directory));
+        drop(store);
     }
 
     #[test]

@@ -148,8 +148,7 @@ impl NewLocal {
         let named = tokio::task::spawn_blocking(move || {
             drop(file);
             synced?;
-            part.persist_noclobber(&path)
-                .map_err(|refused| refused.error)
+            private_fs::persist_new(part, &path)
         });
         let named = named.await.map_err(io::Error::other);
         named.and_then(|named| named).map_err(failed)

@@ -164,7 +164,7 @@ async fn ones_own_job_is_found_again_as_ones_own_and_whole() {
     let stage = Stage::new().await;
     let job = ended_spawn(&stage).await;
     for name in ["jobs.db", "jobs.db-wal", "jobs.db-shm"] {
-        let _ = std::fs::remove_file(stage.here("state").join(name));
+        let _ = std::fs::remove_file(stage.here("state/store").join(name));
     }
     stage.run(&["jobs", "--discover"]).await.exits(0);
     let found = stage.jobs().await.remove(0);

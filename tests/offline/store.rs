@@ -21,7 +21,7 @@ fn set_aside(stage: &Stage) -> Vec<std::path::PathBuf> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         name.starts_with("jobs.db.damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm")
     };
-    let mut found = entries(&stage.here("state"));
+    let mut found = entries(store_file(stage).parent().unwrap());
     found.retain(|path| of_store(path));
     found
 }

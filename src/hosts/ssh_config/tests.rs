@@ -298,6 +298,48 @@ fn tokens_variables_and_the_home_are_put_in_once() {
     }
 }
 
+#[cfg(windows)]
+#[test]
+fn paths_with_drives_and_pipes_are_what_windows_makes_of_them() {
+    let machine = Machine::new(
+        "Include ~\\.ssh\\more\r\nInclude \"~/.ssh/b c/*\"\r\nHost box\r\n  IdentityFile C:\\Users\\Ada\\.ssh\\k\r\n  \
+         IdentityFile \"C:\\Users\\Ada Müller\\k\"\r\n  IdentityFile ~\\k\r\n  IdentityFile C:/k\r\n  \
+         UserKnownHostsFile C:\\known ~\\own\r\n  IdentityAgent \\\\.\\pipe\\openssh-ssh-agent\r\n",
+    );
+    machine.write("home/.ssh/more", "User ada\r\n");
+    machine.write("home/.ssh/b c/one", "Host box\r\n  Port 2222\r\n");
+    let drive = machine.write("conf/drive", "Host box\r\n  HostKeyAlias drive\r\n");
+    let other = drive.with_file_name("*").to_string_lossy().into_owned();
+    let config = fs::read_to_string(machine.path("home/.ssh/config")).unwrap();
+    machine.write(
+        "home/.ssh/config",
+        &format!("Include \"{other}\"\r\n{config}"),
+    );
+    let box_ = machine.resolve("box").unwrap();
+    let settings = &box_.settings;
+    let home = &machine.places.home;
+    assert_eq!(
+        box_.identity_files,
+        [
+            PathBuf::from(r"C:\Users\Ada\.ssh\k"),
+            PathBuf::from(r"C:\Users\Ada Müller\k"),
+            home.join("k"),
+            PathBuf::from("C:/k"),
+        ]
+    );
+    assert_eq!(
+        settings.user_known_hosts_files,
+        Some(vec![PathBuf::from(r"C:\known"), home.join("own")])
+    );
+    let IdentityAgent::Socket(pipe) = &settings.identity_agent else {
+        panic!("{:?}", settings.identity_agent);
+    };
+    // As OpenSSH reads it; whoever opens it knows which pipe is meant.
+    assert_eq!(pipe, std::path::Path::new(r"\.\pipe\openssh-ssh-agent"));
+    assert_eq!(settings.host_key_alias.as_deref(), Some("drive"));
+    assert_eq!((box_.port, box_.user.as_deref()), (Some(2222), Some("ada")));
+}
+
 #[test]
 fn values_that_have_no_meaning_are_told_with_their_line_where_they_apply() {
     for (line, words) in [

@@ -70,7 +70,23 @@ fn named(value: Option<OsString>) -> Option<PathBuf> {
 
 #[cfg(windows)]
 async fn at(path: &Path) -> Result<Agent, KeyError> {
-    Ok(AgentClient::connect_named_pipe(path).await?.dynamic())
+    let pipe = pipe(&path.to_string_lossy()).unwrap_or_else(|| path.to_owned());
+    Ok(AgentClient::connect_named_pipe(pipe).await?.dynamic())
+}
+
+/// The pipe of OpenSSH's agent for Windows.
+#[cfg(windows)]
+const OPENSSH_PIPE: &str = r"\\.\pipe\openssh-ssh-agent";
+
+/// The pipe that a text names. OpenSSH for Windows takes slashes of either kind; and one backslash in front is what an
+/// ssh_config leaves of the two that are not within quotes.
+#[cfg(windows)]
+fn pipe(text: &str) -> Option<PathBuf> {
+    let text = text.replace('/', r"\");
+    let rest = text.trim_start_matches('\\');
+    let (device, name) = (rest.get(..7)?, rest.get(7..)?);
+    let is_pipe = text.len() > rest.len() && device.eq_ignore_ascii_case(r".\pipe\");
+    (is_pipe && !name.is_empty()).then(|| PathBuf::from(format!(r"\\.\pipe\{name}")))
 }
 
 #[cfg(windows)]
@@ -78,7 +94,7 @@ async fn platform_agent() -> Result<Option<Agent>, KeyError> {
     if let Some(path) = named(std::env::var_os("SSH_AUTH_SOCK")) {
         return at(&path).await.map(Some);
     }
-    if let Ok(agent) = at(Path::new(r"\\.\pipe\openssh-ssh-agent")).await {
+    if let Ok(agent) = at(Path::new(OPENSSH_PIPE)).await {
         return Ok(Some(agent));
     }
     Ok(AgentClient::connect_pageant()
@@ -90,9 +106,7 @@ async fn platform_agent() -> Result<Option<Agent>, KeyError> {
 /// The agent that `SSH_AUTH_SOCK` names with this value. A socket of another world (MSYS, WSL) is no pipe.
 #[cfg(windows)]
 fn named(value: Option<OsString>) -> Option<PathBuf> {
-    value
-        .filter(|path| path.to_string_lossy().starts_with(r"\\.\pipe\"))
-        .map(PathBuf::from)
+    pipe(&value?.to_string_lossy())
 }
 
 #[cfg(test)]
@@ -132,6 +146,75 @@ mod tests {
         assert_eq!(named(other), None);
         assert_eq!(named(Some("")), None);
         assert_eq!(named(None), None);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_pipe_is_named_in_every_way_that_people_name_it() {
+        let named = |text: &str| pipe(text).map(|pipe| pipe.to_string_lossy().into_owned());
+        for text in [
+            r"\\.\pipe\own",
+            "//./pipe/own",
+            r"\\.\PIPE\own",
+            // What an ssh_config leaves of `\\.\pipe\own`.
+            r"\.\pipe\own",
+        ] {
+            assert!(
+                named(text).is_some_and(|name| name == r"\\.\pipe\own"),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            r"\\.\pipe\",
+            r".\pipe\own",
+            r"C:\pipe\own",
+            "/tmp/ssh-x/agent.1",
+            r"\\server\pipe\own",
+            "//./pi",
+            "//./ü̈pe/own",
+        ] {
+            assert_eq!(named(text), None, "{text}");
+        }
+    }
+
+    #[cfg(windows)]
+    #[tokio::test]
+    async fn openssh_s_pipe_is_found_by_itself_and_its_keys_sign() {
+        use russh::keys::signature::Verifier as _;
+        use russh::keys::{Algorithm, PrivateKey};
+        use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
+
+        let instance = |first: bool| -> std::io::Result<NamedPipeServer> {
+            let mut options = ServerOptions::new();
+            options.first_pipe_instance(first).create(OPENSSH_PIPE)
+        };
+        let pipe = instance(true).expect("no agent of this machine's own may run");
+        let clients = futures::stream::unfold(pipe, move |pipe| async move {
+            let connected = pipe.connect().await.map(|()| pipe);
+            Some((connected, instance(false).ok()?))
+        });
+        let agent = tokio::spawn(russh::keys::agent::server::serve(Box::pin(clients), ()));
+
+        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+        let mut adding = at(Path::new(OPENSSH_PIPE)).await.unwrap();
+        adding.add_identity(&key, &[]).await.unwrap();
+        let (mut found, keys) = connect(&AgentSource::Auto, None).await.unwrap().unwrap();
+        let offered: Vec<_> = keys
+            .iter()
+            .map(|key| key.public_key().into_owned())
+            .collect();
+        assert_eq!(offered.len(), 1);
+        assert_eq!(offered[0].key_data(), key.public_key().key_data());
+        let signature = found
+            .sign_request_signature(&keys[0].public_key(), None, b"a session")
+            .await
+            .unwrap();
+        key.public_key()
+            .key_data()
+            .verify(b"a session", &signature)
+            .unwrap();
+        agent.abort();
     }
 
     #[cfg(windows)]
