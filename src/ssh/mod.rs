@@ -126,6 +126,7 @@ mod jump;
 mod link;
 mod options;
 mod path;
+mod person;
 mod pool;
 mod sftp;
 mod sftp_session;

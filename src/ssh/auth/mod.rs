@@ -10,6 +10,7 @@ mod public_key;
 mod signer;
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,11 +23,12 @@ pub(super) use attempt::describe;
 
 use super::algorithms;
 use super::cause::LostCause;
-use super::error::SshError;
+use super::error::{AUTHENTICATION, SshError};
 use super::handler::{ClientHandler, Shared};
 use super::host_key::CertificateFault;
 use super::identity::{Agent, Candidate, KeyFileError};
 use super::options::ConnectOptions;
+use super::person::{Person, Turn};
 use super::target::Target;
 
 /// OpenSSH servers disconnect at the sixth failure (`MaxAuthTries 6`).
@@ -59,6 +61,7 @@ pub(super) async fn authenticate(
         offering: None,
         candidates: VecDeque::new(),
         locked: None,
+        is_alone: false,
         expired: None,
         bad_file: None,
     };
@@ -133,6 +136,8 @@ struct Login<'a> {
     candidates: VecDeque<Candidate>,
     /// The first key file that the server would take, had there been a passphrase.
     locked: Option<PathBuf>,
+    /// A question has stayed without an answer until its deadline: nobody is asked any more.
+    is_alone: bool,
     /// The first certificate that was rejected and is out of time.
     expired: Option<(String, CertificateFault)>,
     /// The first key file that was asked for by name and cannot be used.
@@ -204,6 +209,29 @@ impl Login<'_> {
         Ok(matches!(offer, Offer::LoggedIn))
     }
 
+    /// Who can still be asked.
+    fn person(&self) -> Option<Person> {
+        self.options.person.clone().filter(|_| !self.is_alone)
+    }
+
+    /// Waits for the person's answer; nothing when there is none.
+    async fn answered<T>(
+        &mut self,
+        turn: &Turn<'_>,
+        answer: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        match turn.answer(self.options.deadlines.person, answer).await {
+            Ok(answer) => answer,
+            Err(_) => self.nobody(),
+        }
+    }
+
+    /// The answer of nobody.
+    fn nobody<T>(&mut self) -> Option<T> {
+        self.is_alone = true;
+        None
+    }
+
     fn note(&mut self, key: String, outcome: AttemptOutcome) {
         self.tried.push(Attempt { key, outcome });
     }
@@ -248,7 +276,7 @@ impl Login<'_> {
         match answer {
             Err(_) => Err(SshError::TimedOut {
                 host: self.target.name.clone(),
-                what: "authentication",
+                what: AUTHENTICATION,
                 after: self.options.deadlines.auth,
             }),
             Ok(Ok(AuthResult::Success)) => Ok(Offer::LoggedIn),

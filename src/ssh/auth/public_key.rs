@@ -18,6 +18,7 @@ use crate::ssh::error::with_causes;
 use crate::ssh::identity::{
     self, Candidate, Holder, KeyFile, KeyFileError, Secret, Sources, agent_source, connect_agent,
 };
+use crate::ssh::person::Person;
 
 /// How often a person may mistype a passphrase, as in ssh(1).
 const MAX_PASSPHRASES: usize = 3;
@@ -224,20 +225,34 @@ impl Login<'_> {
         }
     }
 
-    /// Asks the person to open a key file.
+    /// Opens a key file: with the passphrase that has opened it before, or with the person's.
     async fn open(&mut self, path: &Path) -> Result<PrivateKey, AttemptOutcome> {
-        let Some(prompt) = self.options.prompt.clone() else {
-            self.locked.get_or_insert_with(|| path.to_owned());
-            return Err(AttemptOutcome::Encrypted);
-        };
         let mut outcome = AttemptOutcome::Encrypted;
-        for _ in 0..MAX_PASSPHRASES {
-            let answer =
-                tokio::time::timeout(self.options.deadlines.person, prompt.passphrase(path)).await;
-            let Ok(Some(passphrase)) = answer else { break };
-            match identity::decrypt(path, passphrase).await {
-                Ok(key) => return Ok(key),
-                Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
+        if let Some(person) = self.person() {
+            if let Some(key) = opened_again(&person, path).await {
+                return Ok(key);
+            }
+            match person.turn().await {
+                Some(turn) => {
+                    // While this waited for its turn, the file may have been opened for another host.
+                    if let Some(key) = opened_again(&person, path).await {
+                        return Ok(key);
+                    }
+                    for _ in 0..MAX_PASSPHRASES {
+                        let asked = turn.prompt().passphrase(path);
+                        let Some(passphrase) = self.answered(&turn, asked).await else {
+                            break;
+                        };
+                        match identity::decrypt(path, passphrase.clone()).await {
+                            Ok(key) => {
+                                person.remember(path, passphrase);
+                                return Ok(key);
+                            }
+                            Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
+                        }
+                    }
+                }
+                None => self.is_alone = true,
             }
         }
         if outcome == AttemptOutcome::Encrypted {
@@ -347,6 +362,19 @@ impl Login<'_> {
     ) -> Result<Offer, SshError> {
         self.answer(answer.map(|result| result.map_err(|error| with_causes(&error))))
             .await
+    }
+}
+
+/// Opens a key file with the passphrase that has opened it before; one that does not any more is forgotten.
+async fn opened_again(person: &Person, path: &Path) -> Option<PrivateKey> {
+    let passphrase = person.passphrase(path)?;
+    match identity::decrypt(path, passphrase).await {
+        Ok(key) => Some(key),
+        Err(error) => {
+            tracing::debug!(%error, "a key file has changed since it was opened");
+            person.forget(path);
+            None
+        }
     }
 }
 
