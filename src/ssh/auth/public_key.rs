@@ -113,21 +113,26 @@ impl Login<'_> {
         let binding = self.handle.agent_session_binding().cloned();
         let work = connect_agent(&source, binding.as_ref());
         let failure = match tokio::time::timeout(self.options.deadlines.auth, work).await {
-            Ok(Ok(Some((agent, keys)))) => {
+            Ok(Ok(Some((agent, held)))) => {
                 self.agent = Some(agent);
-                return keys;
+                if held.unreadable > 0 {
+                    let count = held.unreadable;
+                    self.note_agent(format!("{count} of its keys cannot be read"));
+                }
+                return held.keys;
             }
             Ok(Ok(None)) => return Vec::new(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        self.note("agent".to_owned(), AttemptOutcome::Unusable(failure));
+        self.note_agent(failure);
         Vec::new()
     }
 
-    /// Offers the next key; nothing when there is none, or no failure left to risk.
+    /// Offers the next key; nothing when there is none, or when the server's last try is better left to a person. Where
+    /// nobody can use it the server is left to end the login, as by ssh(1).
     pub(super) async fn offer_next_key(&mut self) -> Result<Option<Offer>, SshError> {
-        if self.failures >= MAX_FAILURES {
+        if self.failures >= MAX_FAILURES && self.leaves_a_try_to_a_person() {
             return Ok(None);
         }
         let Some(candidate) = self.candidates.pop_front() else {
@@ -168,12 +173,22 @@ impl Login<'_> {
                 let Some(mut agent) = self.agent.take() else {
                     return Ok(Offer::Not(AttemptOutcome::Unusable("no agent".to_owned())));
                 };
+                let deadlines = &self.options.deadlines;
                 let signer = AgentSigner {
                     agent: &mut agent,
                     identity: &identity,
+                    // It may ask the person itself, for a touch of the key or a yes (ssh-add(1), `-c`).
+                    after: match self.options.person {
+                        Some(_) => deadlines.person,
+                        None => deadlines.auth,
+                    },
+                    signatures: &self.signatures.clone(),
                 };
                 let answer = self.send(shown, signer).await;
-                self.agent = Some(agent);
+                // A late signature would be taken for the answer to the next request.
+                if !matches!(answer, Ok(Err(SignError::AgentSilent))) {
+                    self.agent = Some(agent);
+                }
                 self.signed(answer).await
             }
             (Holder::File(file), shown) => match (&file.secret, shown) {
@@ -335,6 +350,7 @@ impl Login<'_> {
     ) -> Result<Result<AuthResult, SignError>, Elapsed> {
         let user = self.target.user.clone();
         let after = self.options.deadlines.auth;
+        let signatures = self.signatures.clone();
         let Shown {
             key,
             certificate,
@@ -345,13 +361,13 @@ impl Login<'_> {
                 let work =
                     self.handle
                         .authenticate_certificate_with(user, certificate, hash, &mut signer);
-                tokio::time::timeout(after, work).await
+                signatures.not_counted(after, work).await
             }
             None => {
                 let work = self
                     .handle
                     .authenticate_publickey_with(user, key, hash, &mut signer);
-                tokio::time::timeout(after, work).await
+                signatures.not_counted(after, work).await
             }
         }
     }
