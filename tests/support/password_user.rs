@@ -4,9 +4,12 @@
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::login::AT_ONCE;
 use crate::sshd::wait_for;
+
+/// A bound for the user database's lock, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A system user with a password, who goes when dropped.
 pub(crate) struct PasswordUser(pub(crate) String);
