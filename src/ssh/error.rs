@@ -333,7 +333,8 @@ impl SshError {
         matches!(self.unshared(), Self::Lost { .. })
     }
 
-    /// Whether dialling again a little later can help. Never true for host keys and authentication.
+    /// Whether dialling again a little later can help. Never true for host keys and authentication, a server that does not
+    /// answer a login in time included.
     #[must_use]
     pub fn is_retryable_dial(&self) -> bool {
         match self.unshared() {

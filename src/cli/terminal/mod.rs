@@ -188,7 +188,8 @@ impl Drop for Open {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::fs::{File, OpenOptions};
     use std::io::Read as _;
