@@ -5,6 +5,8 @@
 
 #[path = "support/login.rs"]
 mod login;
+#[path = "support/password_user.rs"]
+mod password_user;
 #[path = "support/sshd.rs"]
 mod sshd;
 
@@ -13,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +25,10 @@ use handover::ssh::{
     KeyFileError, Prompt, SshError, Target, UnknownHostKey, scan_host_key,
 };
 use login::{AT_ONCE, Agent, Person, options, target, user, with_known_hosts};
+use password_user::PasswordUser;
 use sshd::{Sshd, SshdOptions, keygen, wait_for};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use zeroize::Zeroizing;
 
 async fn fails(target: &Target, options: &ConnectOptions) -> SshError {
@@ -786,54 +791,6 @@ async fn a_security_key_in_a_file_says_that_an_agent_is_needed() {
     assert!(matches!(**source, KeyFileError::SecurityKey), "{source}");
 }
 
-/// A system user with a password, who goes when dropped.
-struct PasswordUser(String);
-
-impl PasswordUser {
-    fn new(password: &str) -> Self {
-        let prefix = std::env::var("HANDOVER_TEST_USERS").unwrap_or_else(|_| "hotest".to_owned());
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let place = NEXT.fetch_add(1, Ordering::SeqCst);
-        let name = format!("{prefix}-p{}-{place}", std::process::id());
-        let output = Command::new("openssl")
-            .args(["passwd", "-6", password])
-            .output()
-            .unwrap();
-        let hash = String::from_utf8(output.stdout).unwrap();
-        // The user database has one lock, and useradd does not wait for it.
-        let made = wait_for(AT_ONCE, || {
-            Command::new("useradd")
-                .args([
-                    "-M",
-                    "-d",
-                    "/nonexistent",
-                    "-s",
-                    "/bin/sh",
-                    "-p",
-                    hash.trim(),
-                    &name,
-                ])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        });
-        assert!(made, "{name} could not be made");
-        Self(name)
-    }
-}
-
-impl Drop for PasswordUser {
-    fn drop(&mut self) {
-        wait_for(AT_ONCE, || {
-            Command::new("userdel")
-                .args(["-f", &self.0])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        });
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn a_password_and_questions_are_for_a_person_alone() {
@@ -952,6 +909,282 @@ async fn a_server_that_falls_silent_during_the_login_is_a_timeout() {
         ),
         "{error:?}"
     );
+}
+
+/// A stand-in for an agent, whose side of every connection `speak` takes.
+async fn stand_in<F>(socket: &Path, speak: impl Fn(UnixStream) -> F + Send + 'static)
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(speak(stream));
+        }
+    });
+}
+
+/// One frame of the agent protocol, without its length.
+async fn frame(stream: &mut UnixStream) -> std::io::Result<Vec<u8>> {
+    let length = stream.read_u32().await?;
+    let mut body = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+async fn answer(stream: &mut UnixStream, body: &[u8]) -> std::io::Result<()> {
+    stream.write_u32(u32::try_from(body.len()).unwrap()).await?;
+    stream.write_all(body).await
+}
+
+/// `SSH_AGENT_IDENTITIES_ANSWER` with these keys and comments.
+fn identities(entries: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut body = vec![12];
+    body.extend(u32::try_from(entries.len()).unwrap().to_be_bytes());
+    for part in entries.iter().flat_map(|(key, comment)| [key, comment]) {
+        body.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
+        body.extend(*part);
+    }
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_agent_that_takes_its_time_is_waited_for_while_a_person_is_there_and_dialled_for_once() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let real = Agent::start(&sshd.path(""));
+    real.add(&sshd.path("id_ed25519"));
+    let mut host = target(&sshd, "id_ed25519");
+    host.identity_files.clear();
+    let (slow, silent) = (sshd.path("slow.sock"), sshd.path("silent.sock"));
+    let relay = |socket: PathBuf, signs: bool| {
+        let real = real.socket.clone();
+        async move {
+            stand_in(&socket, move |mut stream| {
+                let real = real.clone();
+                async move {
+                    let mut agent = UnixStream::connect(&real).await?;
+                    loop {
+                        let request = frame(&mut stream).await?;
+                        // SSH_AGENTC_SIGN_REQUEST waits for a finger on the key.
+                        if request.first() == Some(&13) {
+                            if !signs {
+                                std::future::pending::<()>().await;
+                            }
+                            tokio::time::sleep(Duration::from_secs(3)).await;
+                        }
+                        answer(&mut agent, &request).await?;
+                        let reply = frame(&mut agent).await?;
+                        answer(&mut stream, &reply).await?;
+                    }
+                }
+            })
+            .await;
+        }
+    };
+    relay(slow.clone(), true).await;
+    relay(silent.clone(), false).await;
+
+    let mut options = options(&sshd);
+    options.deadlines.auth = Duration::from_secs(1);
+    options.deadlines.person = Duration::from_secs(30);
+    let person = Person::new("", false);
+    let patient = options.clone().prompt(person.clone());
+    Connection::open(&host, &patient.agent(AgentSource::Path(slow.clone())))
+        .await
+        .unwrap();
+    assert_eq!(person.asked.load(Ordering::SeqCst), 0);
+
+    for source in [slow, silent] {
+        let before = connections(&sshd);
+        let error = fails(&host, &options.clone().agent(AgentSource::Path(source))).await;
+        let SshError::AuthFailed { tried, .. } = &error else {
+            panic!("{error:?}")
+        };
+        let silence = AttemptOutcome::Unusable("the agent did not answer".to_owned());
+        assert!(
+            matches!(tried.as_slice(), [attempt] if attempt.outcome == silence),
+            "{error}"
+        );
+        assert!(!error.is_retryable_dial());
+        assert_eq!(connections(&sshd), before + 1);
+    }
+}
+
+fn connections(sshd: &Sshd) -> usize {
+    let lines = sshd.log();
+    let from = lines
+        .iter()
+        .filter(|line| line.starts_with("Connection from"));
+    from.count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_agents_key_of_an_unknown_kind_costs_no_other_key() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let public = |name: &str| {
+        let text = fs::read_to_string(sshd.path(&format!("{name}.pub"))).unwrap();
+        let key = russh::keys::PublicKey::from_openssh(&text).unwrap();
+        russh::keys::PublicKeyBase64::public_key_bytes(&key)
+    };
+    let unknown = [&[0, 0, 0, 7][..], b"ssh-new", &[0, 0, 0, 1, 7]].concat();
+    let (first, second) = (public("stranger"), public("id_ed25519"));
+    let listed = identities(&[
+        (&unknown, b"from the future"),
+        (&first, b"\xff"),
+        (&second, b"good"),
+    ]);
+    let socket = sshd.path("strange.sock");
+    stand_in(&socket, move |mut stream| {
+        let listed = listed.clone();
+        async move {
+            loop {
+                let request = frame(&mut stream).await?;
+                // Everything but SSH_AGENTC_REQUEST_IDENTITIES fails.
+                let reply = if request == [11] { &listed[..] } else { &[5] };
+                answer(&mut stream, reply).await?;
+            }
+        }
+    })
+    .await;
+    let mut host = target(&sshd, "id_ed25519");
+    host.identity_files.clear();
+    let options = options(&sshd).agent(AgentSource::Path(socket));
+    let error = fails(&host, &options).await;
+    let SshError::AuthFailed { tried, .. } = &error else {
+        panic!("{error:?}")
+    };
+    let told: Vec<String> = tried.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told.first().unwrap(),
+        "agent: unusable, 1 of its keys cannot be read"
+    );
+    assert_eq!(tried.get(1).unwrap().outcome, AttemptOutcome::Rejected);
+    // The server wanted the second one's signature, which this agent does not give.
+    assert!(
+        told.get(2).unwrap().contains("the agent did not sign"),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn an_agent_that_is_gone_does_not_hide_that_the_named_key_cannot_be_used() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let gone = options(&sshd).agent(AgentSource::Path(sshd.path("gone.sock")));
+    let error = fails(&target(&sshd, "missing"), &gone).await;
+    assert!(
+        matches!(&error, SshError::KeyFile { path, .. } if path.ends_with("missing")),
+        "{error:?}"
+    );
+    // With another key that was offered it is one of the reasons.
+    let mut both = target(&sshd, "missing");
+    both.identity_files.push(sshd.path("stranger"));
+    let error = fails(&both, &gone).await;
+    assert!(matches!(error, SshError::AuthFailed { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn the_sixth_key_is_offered_unless_a_person_has_a_better_use_for_the_last_try() {
+    let user = PasswordUser::new("correct horse");
+    for password in [false, true] {
+        let sshd = Sshd::start(&SshdOptions {
+            config: vec![format!(
+                "PasswordAuthentication {}",
+                if password { "yes" } else { "no" }
+            )],
+            ..SshdOptions::default()
+        });
+        fs::set_permissions(sshd.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut host = target(&sshd, "stranger");
+        host.user.clone_from(&user.0);
+        for place in 1..5 {
+            let name = format!("stranger{place}");
+            keygen(&sshd.path(&name), "ed25519", "");
+            host.identity_files.push(sshd.path(&name));
+        }
+        host.identity_files.push(sshd.path("id_ed25519"));
+        let options = options(&sshd);
+        Connection::open(&host, &options).await.unwrap();
+        let person = Person::new("correct horse", false);
+        Connection::open(&host, &options.clone().prompt(person.clone()))
+            .await
+            .unwrap();
+        assert_eq!(person.asked.load(Ordering::SeqCst), usize::from(password));
+
+        // A seventh is too many for the server, and that is its to say.
+        host.identity_files.insert(0, sshd.path("id_ecdsa"));
+        fs::write(sshd.path("authorized_keys"), "").unwrap();
+        let outcomes = outcomes(&host, &options).await;
+        let mut expected = vec![AttemptOutcome::Rejected; 6];
+        expected.extend([AttemptOutcome::Ended, AttemptOutcome::NotOffered]);
+        assert_eq!(outcomes, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_host_key_is_looked_at_once_the_server_has_a_login_free() {
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec!["MaxStartups 1:100:1".to_owned()],
+        ..SshdOptions::default()
+    });
+    let other = TcpStream::connect(("127.0.0.1", sshd.port()))
+        .await
+        .unwrap();
+    assert!(wait_for(AT_ONCE, || connections(&sshd) == 1));
+    let leaves = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(other);
+    });
+    let host = target(&sshd, "id_ed25519");
+    let seen = scan_host_key(&host, &options(&sshd)).await.unwrap();
+    assert_eq!(seen.algorithm, "ssh-ed25519");
+    assert!(leaves.is_finished(), "the server had no login free before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_passphrase_is_asked_for_once_however_often_and_for_whatever_hosts_the_key_is_used() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let person = Person::new("open sesame", false);
+    let asking = options(&sshd).prompt(person.clone());
+    let host = target(&sshd, "locked");
+    let mut other = host.clone();
+    other.name = "other".parse().unwrap();
+    let clone = asking.clone();
+    let (one, two) = tokio::join!(
+        Connection::open(&host, &asking),
+        Connection::open(&other, &clone)
+    );
+    one.unwrap();
+    two.unwrap();
+    Connection::open(&host, &asking).await.unwrap();
+    assert_eq!(person.asked.load(Ordering::SeqCst), 1);
+
+    // It is kept for nobody else, and not for a file that it does not open any more.
+    let stranger = Person::new("open sesame", false);
+    let others = options(&sshd).prompt(stranger.clone());
+    Connection::open(&host, &others).await.unwrap();
+    assert_eq!(stranger.asked.load(Ordering::SeqCst), 1);
+    run(
+        "ssh-keygen",
+        &[
+            "-q",
+            "-p",
+            "-P",
+            "open sesame",
+            "-N",
+            "another",
+            "-f",
+            sshd.path("locked").to_str().unwrap(),
+        ],
+    );
+    fails(&host, &asking).await;
+    assert_eq!(person.asked.load(Ordering::SeqCst), 1 + 3);
 }
 
 /// Runs `handover trust box` at a terminal of the server's (`ssh -tt`), and answers `answer`.

@@ -1,13 +1,60 @@
 //! What asks the program to stop.
 //!
-//! Main type: [`Interrupts`]. Invariant: from its making on, none of them ends the process by itself.
+//! Main type: [`Interrupts`]. Invariant: from its making on, none of them ends the process by itself. After
+//! [`end_the_program`] what ends the process leaves the terminal as it was found.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 #[cfg(windows)]
 use tokio::signal::windows;
+
+use super::exit::INTERRUPTED;
+use super::terminal;
+
+/// Whether a verb listens for itself.
+static HEARD: AtomicBool = AtomicBool::new(false);
+/// The exit status of a process that SIGTERM has ended, as a shell tells it.
+#[cfg(unix)]
+const TERMINATED: u8 = 128 + 15;
+
+/// Whether a verb listens for interrupts and does with them what it wants; else they end the program.
+pub(crate) fn is_heard() -> bool {
+    HEARD.load(Ordering::SeqCst)
+}
+
+/// Has interrupts end the program in order from now on, for as long as no verb listens for itself; on Unix SIGTERM too,
+/// whoever listens.
+///
+/// # Errors
+/// When the system does not tell of them.
+pub(crate) fn end_the_program() -> io::Result<()> {
+    let mut interrupts = Interrupts::notice()?;
+    #[cfg(unix)]
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            #[cfg(unix)]
+            let code = tokio::select! {
+                () = interrupts.next() => INTERRUPTED,
+                _ = terminated.recv() => TERMINATED,
+            };
+            #[cfg(windows)]
+            let code = {
+                interrupts.next().await;
+                INTERRUPTED
+            };
+            if code == INTERRUPTED && is_heard() {
+                continue;
+            }
+            terminal::close();
+            std::process::exit(code.into());
+        }
+    });
+    Ok(())
+}
 
 /// Ctrl-C; on Windows also Ctrl-Break, and the end of the console, of the logon or of the system, after which some
 /// seconds are left.
@@ -27,11 +74,21 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
-    /// Listens from now on.
+    /// Listens from now on, in the place of whatever would end the program.
     ///
     /// # Errors
     /// When the system does not tell of them.
     pub(crate) fn listen() -> io::Result<Self> {
+        let interrupts = Self::notice()?;
+        HEARD.store(true, Ordering::SeqCst);
+        Ok(interrupts)
+    }
+
+    /// Notices them beside whoever does something about them.
+    ///
+    /// # Errors
+    /// When the system does not tell of them.
+    pub(crate) fn notice() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             pressed: signal(SignalKind::interrupt())?,

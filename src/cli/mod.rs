@@ -27,6 +27,7 @@ mod say;
 mod send;
 mod status;
 mod sync;
+mod terminal;
 mod text;
 mod trip;
 mod trust;
@@ -102,7 +103,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let code = runtime.block_on(dispatch(cli));
-    // A prompt may still wait for a line on standard input, and nobody will type it.
+    // A task that goes on may still have a question open, or be about to put one.
+    terminal::close();
     runtime.shutdown_background();
     ExitCode::from(code)
 }
@@ -166,6 +168,7 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
         return plugin::run(&options.places, &args.action);
     }
     if let Some(prompt) = TerminalPrompt::detect() {
+        interrupt::end_the_program().map_err(|error| CliError::Other(error.into()))?;
         options.connect = options.connect.prompt(prompt);
     }
     let client = Client::open(options)?;

@@ -1,12 +1,13 @@
 //! Questions to a person at the terminal.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use super::terminal::{self, Echo};
 use super::text::printable;
 use crate::ssh::{Challenge, LoginAs, Prompt, UnknownHostKey};
 
@@ -25,12 +26,11 @@ impl TerminalPrompt {
 #[async_trait]
 impl Prompt for TerminalPrompt {
     async fn passphrase(&self, key_file: &Path) -> Option<Zeroizing<String>> {
-        let key_file: PathBuf = key_file.to_owned();
         let question = format!(
             "Enter passphrase for key '{}': ",
             printable(&key_file.to_string_lossy())
         );
-        let answer = ask(question, false).await?;
+        let answer = ask(&question, Echo::Hidden).await?;
         (!answer.is_empty()).then_some(answer)
     }
 
@@ -40,7 +40,8 @@ impl Prompt for TerminalPrompt {
         } else {
             ""
         };
-        ask(format!("{again}{}'s password: ", whose(login)), false).await
+        let question = format!("{again}{}'s password: ", whose(login));
+        ask(&question, Echo::Hidden).await
     }
 
     async fn answers(&self, challenge: &Challenge) -> Option<Vec<Zeroizing<String>>> {
@@ -54,7 +55,12 @@ impl Prompt for TerminalPrompt {
         let mut answers = Vec::new();
         for question in &challenge.questions {
             let text = format!("({whose}) {}", printable(&question.text));
-            answers.push(ask(text, question.echo).await?);
+            let echo = if question.echo {
+                Echo::Shown
+            } else {
+                Echo::Hidden
+            };
+            answers.push(ask(&text, echo).await?);
         }
         Some(answers)
     }
@@ -65,9 +71,7 @@ impl Prompt for TerminalPrompt {
              Are you sure you want to continue connecting (yes/no)? ",
             key.host, key.address, key.algorithm, key.fingerprint
         );
-        tokio::task::spawn_blocking(move || ask_yes(&question).unwrap_or(false))
-            .await
-            .unwrap_or(false)
+        ask_yes(&question).await
     }
 }
 
@@ -76,45 +80,25 @@ fn whose(login: &LoginAs) -> String {
     printable(&format!("{}@{}", login.user, login.host)).into_owned()
 }
 
-/// Asks one question on the terminal, on a thread that may wait; nothing when the input ends.
-async fn ask(question: String, echo: bool) -> Option<Zeroizing<String>> {
-    let asked = tokio::task::spawn_blocking(move || {
-        if echo {
-            read_line(&question)
-        } else {
-            rpassword::prompt_password(question).map(Zeroizing::new)
-        }
-    });
-    asked.await.ok()?.ok()
-}
-
-fn read_line(question: &str) -> io::Result<Zeroizing<String>> {
-    let mut stderr = io::stderr();
-    write!(stderr, "{question}")?;
-    stderr.flush()?;
-    let mut answer = Zeroizing::new(String::new());
-    if io::stdin().lock().read_line(&mut answer)? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let kept = answer.trim_end_matches(['\n', '\r']).len();
-    answer.truncate(kept);
-    Ok(answer)
-}
-
 /// Asks until the answer is yes or no; the end of the input is a no.
-pub(crate) fn ask_yes(question: &str) -> io::Result<bool> {
-    let mut stderr = io::stderr();
-    write!(stderr, "{}", printable(question))?;
+pub(crate) async fn ask_yes(question: &str) -> bool {
+    let mut question = printable(question).into_owned();
     loop {
-        stderr.flush()?;
-        let mut answer = String::new();
-        if io::stdin().lock().read_line(&mut answer)? == 0 {
-            return Ok(false);
-        }
+        let Some(answer) = ask(&question, Echo::Shown).await else {
+            return false;
+        };
         match answer.trim().to_ascii_lowercase().as_str() {
-            "yes" | "y" => return Ok(true),
-            "no" | "n" => return Ok(false),
-            _ => write!(stderr, "Please type 'yes' or 'no': ")?,
+            "yes" | "y" => return true,
+            "no" | "n" => return false,
+            _ => "Please type 'yes' or 'no': ".clone_into(&mut question),
         }
     }
+}
+
+/// Asks one question on the terminal; nothing when there is no answer.
+async fn ask(question: &str, echo: Echo) -> Option<Zeroizing<String>> {
+    terminal::ask(question, echo)
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "a question has no answer"))
+        .ok()
 }

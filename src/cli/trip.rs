@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::exit;
 use super::interrupt::Interrupts;
 use super::render::{Renderer, say};
+use super::terminal;
 use crate::handoff::{Ending, Failure, Running};
 
 /// The exit code of a process that a second Ctrl-C ends.
@@ -33,6 +34,7 @@ pub(crate) async fn follow(
             say("detaching (Ctrl-C again to stop at once)");
             detacher.cancel();
             interrupts.next().await;
+            terminal::close();
             std::process::exit(ABORTED);
         }
     });

@@ -51,7 +51,7 @@ pub(crate) async fn run(client: &Client, args: &TrustArgs) -> Result<u8, CliErro
         Some(_) => return Err(mismatch(args, &key)),
         None if args.yes => {}
         None if TerminalPrompt::detect().is_some() => {
-            if !answered_yes("Trust this key (yes/no)? ").await {
+            if !ask_yes("Trust this key (yes/no)? ").await {
                 return Ok(told(args, &key, "not_written").max(exit::HOST_KEY));
             }
         }
@@ -99,18 +99,11 @@ async fn replace(client: &Client, args: &TrustArgs, key: &HostKey) -> Result<u8,
         "Only if {} was set up anew, and this is its new key: replace the recorded one (yes/no)? ",
         key.host
     );
-    if !answered_yes(&question).await {
+    if !ask_yes(&question).await {
         return Ok(told(args, key, "not_written").max(exit::HOST_KEY));
     }
     client.replace_trust(key).await?;
     Ok(told(args, key, "replaced"))
-}
-
-async fn answered_yes(question: &str) -> bool {
-    let question = question.to_owned();
-    tokio::task::spawn_blocking(move || ask_yes(&question).unwrap_or(false))
-        .await
-        .unwrap_or(false)
 }
 
 fn mismatch(args: &TrustArgs, key: &HostKey) -> CliError {

@@ -1,6 +1,6 @@
 //! From a target to a session whose host key has been judged.
 //!
-//! Main function: [`dial`]. Invariant: every wait has a deadline of its own, and no byte of authentication is sent
+//! Main functions: [`dial`] and [`scan_host_key`]. Invariant: every wait has a deadline of its own, and no byte of authentication is sent
 //! before the host key was accepted.
 
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub struct HostKeyInfo {
     pub others: Vec<RecordedKey>,
 }
 
-/// Asks a host for its key and disconnects before any authentication.
+/// Asks a host for its key and disconnects before any authentication. A server that turns callers away is dialled again,
+/// as for a connection.
 ///
 /// # Errors
 /// Those of dialling, [`SshError::NoAlgorithm`] for a key that is too short, and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
@@ -67,12 +68,13 @@ pub async fn scan_host_key(
     target: &Target,
     options: &ConnectOptions,
 ) -> Result<HostKeyInfo, SshError> {
-    let known = KnownHosts::load(&options.host_key_files(target)).await?;
     let via = jump::through(target, options).await?;
-    let shared = Arc::new(Shared::through(via.as_ref()));
     let options = &options.for_target(target);
-    let look = KeyPolicy::Look;
-    let result = handshake(target, options, via.as_ref(), &known, &shared, look).await;
+    let Dialled {
+        known,
+        shared,
+        result,
+    } = repeatedly(target, options, via.as_ref(), Purpose::Look).await?;
     match (shared.offered(), result) {
         (Some(offered), _) => {
             let (name, port) = target.host_key_name();
@@ -98,31 +100,64 @@ pub async fn scan_host_key(
     }
 }
 
-/// Connects and exchanges keys, from here or from the last hop; a server that turns callers away for the moment is
-/// asked again.
+/// Connects and exchanges keys, from here or from the last hop.
 pub(super) async fn dial(
     target: &Target,
     options: &ConnectOptions,
     via: Option<&Connection>,
 ) -> Result<(Handle<ClientHandler>, Arc<Shared>), SshError> {
+    let dialled = repeatedly(target, options, via, Purpose::Connect).await?;
+    Ok((dialled.result?, dialled.shared))
+}
+
+/// What a server is dialled for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// A session, once its key is judged good.
+    Connect,
+    /// Its key.
+    Look,
+}
+
+/// The last attempt at a server.
+struct Dialled {
+    /// What was on record at its beginning.
+    known: KnownHosts,
+    shared: Arc<Shared>,
+    result: Result<Handle<ClientHandler>, SshError>,
+}
+
+/// Dials, and dials a server again that turns callers away for the moment.
+async fn repeatedly(
+    target: &Target,
+    options: &ConnectOptions,
+    via: Option<&Connection>,
+    purpose: Purpose,
+) -> Result<Dialled, SshError> {
     let mut retries = Retries::new(target);
     loop {
         // Read again each time: while a person was asked, others may have written to them.
         let known = KnownHosts::load(&options.host_key_files(target)).await?;
-        let judge = KeyJudge::new(known.clone(), target, options);
-        let shared = Arc::new(Shared::through(via));
-        let policy = KeyPolicy::Judge(Box::new(judge));
-        match handshake(target, options, via, &known, &shared, policy).await {
-            Ok(handle) => return Ok((handle, shared)),
-            Err(error) => {
-                let delay = retries.delay(&error, shared.offered().is_some());
-                let Some(delay) = delay else {
-                    return Err(error);
-                };
-                tracing::debug!(host = %target.name, %error, ?delay, "dialling again");
-                tokio::time::sleep(delay).await;
+        let policy = match purpose {
+            Purpose::Connect => {
+                KeyPolicy::Judge(Box::new(KeyJudge::new(known.clone(), target, options)))
             }
+            Purpose::Look => KeyPolicy::Look,
+        };
+        let shared = Arc::new(Shared::through(via));
+        let result = handshake(target, options, via, &known, &shared, policy).await;
+        if let Err(error) = &result
+            && let Some(delay) = retries.delay(error, shared.offered().is_some())
+        {
+            tracing::debug!(host = %target.name, %error, ?delay, "dialling again");
+            tokio::time::sleep(delay).await;
+            continue;
         }
+        return Ok(Dialled {
+            known,
+            shared,
+            result,
+        });
     }
 }
 

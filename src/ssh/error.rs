@@ -14,6 +14,9 @@ use super::identity::KeyFileError;
 use super::path::RemotePath;
 use crate::hosts::HostName;
 
+/// What was waited for when a server does not answer a login in time.
+pub(super) const AUTHENTICATION: &str = "authentication";
+
 /// What went wrong on a connection or with a file behind it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -330,24 +333,28 @@ impl SshError {
         matches!(self.unshared(), Self::Lost { .. })
     }
 
-    /// Whether dialling again a little later can help. Never true for host keys and authentication.
+    /// Whether dialling again a little later can help. Never true for host keys and authentication, a server that does not
+    /// answer a login in time included.
     #[must_use]
     pub fn is_retryable_dial(&self) -> bool {
-        matches!(
-            self.unshared(),
-            Self::Refused { .. }
-                | Self::Unreachable { .. }
-                | Self::TimedOut { .. }
-                | Self::JumpRefused {
-                    unreachable: true,
-                    ..
-                }
-                | Self::Handshake {
-                    source: LostCause::Closed | LostCause::Io(_) | LostCause::Silent,
-                    ..
-                }
-                | Self::Lost { .. }
-        )
+        match self.unshared() {
+            // Somebody may have been asked, or the agent, and would be again.
+            Self::TimedOut { what, .. } => *what != AUTHENTICATION,
+            error => matches!(
+                error,
+                Self::Refused { .. }
+                    | Self::Unreachable { .. }
+                    | Self::JumpRefused {
+                        unreachable: true,
+                        ..
+                    }
+                    | Self::Handshake {
+                        source: LostCause::Closed | LostCause::Io(_) | LostCause::Silent,
+                        ..
+                    }
+                    | Self::Lost { .. }
+            ),
+        }
     }
 }
 

@@ -8,8 +8,8 @@
 //! take the place of the options'.
 //!
 //! A server that has as many logins under way as it allows (`MaxStartups`) hangs up before it shows its key; it is
-//! dialled again with growing jittered delays, half a minute at most. Nothing is repeated once a key was shown:
-//! neither a refused host key nor a rejected login is ever tried again.
+//! dialled again with growing jittered delays, half a minute at most, also by [`scan_host_key`]. Nothing is repeated once
+//! a key was shown: neither a refused host key nor a rejected login is ever tried again.
 //!
 //! # Host keys
 //! [`KnownHosts`] reads the files as ssh(1) does: plain, hashed and pattern names, `[host]:port`, comma lists, negation,
@@ -39,11 +39,18 @@
 //! read in every format that OpenSSH has written (its own, PKCS#1 and SEC1 PEM, PKCS#8, each encrypted or not); a key
 //! that lives in a security key works through an agent. A key file that others can read is not used, as in ssh(1).
 //!
-//! Servers disconnect at the sixth failure, so at most five keys are offered, of which the first two in files keep their
-//! place when an agent is full of others; a person then still has one try. A passphrase is asked for only after the
+//! Servers disconnect at the sixth failure, so that the first two keys in files keep a place among the first five when an
+//! agent is full of others. Where the server takes a password or asks questions, and there is a [`Prompt`], the last try
+//! is the person's; elsewhere keys are offered until the server ends the login. A passphrase is asked for only after the
 //! server has said that it would take that key; only an encrypted PEM file without a `.pub` beside it does not show its
 //! public half, and is opened before anything is offered. What a person types is wiped from memory here; the answers to
 //! a server's questions pass through russh, which does not wipe its copies.
+//!
+//! A person is asked one thing at a time, however many connections share the options, and [`Deadlines::person`] counts
+//! from the question. After one that stays without an answer the login asks nothing more, nor does whoever waited for a
+//! turn meanwhile. A passphrase that has opened a key file is kept with the options; passwords are not, for they would be
+//! sent to a server that nobody has been told of. An agent may ask the person itself: its signature has the person's time
+//! where there is a [`Prompt`].
 //!
 //! [`SshError::AuthFailed`] lists what was tried and what became of it. Where one thing explains the failure, the error
 //! says just that: [`SshError::KeyEncrypted`] (nobody could open a key that would do), [`SshError::UserCertificate`]
@@ -84,7 +91,7 @@
 //! | [`Handshake`](SshError::Handshake) | it answers, and no session came about | later, unless the protocol failed |
 //! | [`JumpRefused`](SshError::JumpRefused) | a jump host may not, or could not, pass the connection on | only if it could not |
 //! | the host key errors | see above | never |
-//! | [`AuthFailed`](SshError::AuthFailed) and the key errors | see above | never |
+//! | [`AuthFailed`](SshError::AuthFailed) and the key errors; [`TimedOut`](SshError::TimedOut) of the authentication | see above | never |
 //! | [`Lost`](SshError::Lost) | the link ended; see below | yes |
 //! | [`ChannelRefused`](SshError::ChannelRefused), [`ExecRefused`](SshError::ExecRefused), [`SftpUnavailable`](SshError::SftpUnavailable) | the server does not do that; the connection lives on | no |
 //! | the file errors | one request failed; the connection lives on | no |
@@ -126,6 +133,7 @@ mod jump;
 mod link;
 mod options;
 mod path;
+mod person;
 mod pool;
 mod sftp;
 mod sftp_session;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use super::person::Person;
 use super::target::Target;
 use crate::hosts::HostName;
 
@@ -21,9 +22,10 @@ pub struct Deadlines {
     pub connect: Duration,
     /// From the TCP connection to the end of the key exchange, without the time in which a person is asked.
     pub key_exchange: Duration,
-    /// One offered key, the agent's signature included.
+    /// The server's answer to one offered key or password, and the agent's list of keys; the agent's signature too,
+    /// where nobody is there who could be asked to confirm it.
     pub auth: Duration,
-    /// A person's answer to a question.
+    /// A person's answer to a question, or touch of a security key.
     pub person: Duration,
     /// A free channel slot and the server's confirmation.
     pub channel_open: Duration,
@@ -111,7 +113,8 @@ pub struct Question {
     pub echo: bool,
 }
 
-/// Somebody at a terminal.
+/// Somebody at a terminal. Connections that share their options ask one thing at a time; a question whose deadline has
+/// passed is dropped, and whoever waited behind it asks nothing.
 #[async_trait]
 pub trait Prompt: Send + Sync {
     /// Asks for the passphrase of a private key file; `None` when there is no answer.
@@ -150,7 +153,7 @@ pub struct ConnectOptions {
     /// The agent.
     pub agent: AgentSource,
     /// Who is asked; `None` means that nobody is at a terminal.
-    pub prompt: Option<Arc<dyn Prompt>>,
+    pub(super) person: Option<Person>,
     /// The most channels that are open at the same time on one connection.
     pub max_channels: MaxChannels,
     /// How much passes, and how long, until the keys are exchanged anew.
@@ -264,10 +267,12 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets who is asked.
+    /// Sets who is asked: one question at a time, however many connections are made with these options and their
+    /// clones. A passphrase that has opened a key file is kept, in memory that is wiped, until the last clone is gone:
+    /// the same file is not asked about twice.
     #[must_use]
     pub fn prompt(mut self, prompt: Arc<dyn Prompt>) -> Self {
-        self.prompt = Some(prompt);
+        self.person = Some(Person::new(prompt));
         self
     }
 
@@ -340,7 +345,7 @@ impl fmt::Debug for ConnectOptions {
             .field("trusted_hosts", &self.trusted_hosts)
             .field("identity_dir", &self.identity_dir)
             .field("agent", &self.agent)
-            .field("prompt", &self.prompt.is_some())
+            .field("prompt", &self.person.is_some())
             .field("max_channels", &self.max_channels.0)
             .field("rekey", &self.rekey)
             .field("idle", &self.idle.0)

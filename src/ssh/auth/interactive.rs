@@ -22,16 +22,21 @@ impl Login<'_> {
     /// Asks for a password and sends it; nothing when there is nobody to ask, or the tries are used up.
     pub(super) async fn offer_password(&mut self) -> Result<Option<Offer>, SshError> {
         let label = Method::Password.name().to_owned();
-        let Some(prompt) = self.options.prompt.clone() else {
+        let Some(person) = self.person() else {
             return Ok(None);
         };
         let Some(before) = self.tries(&label) else {
             return Ok(None);
         };
         let question = self.login_as(before);
-        let asked =
-            tokio::time::timeout(self.options.deadlines.person, prompt.password(&question)).await;
-        let Ok(Some(password)) = asked else {
+        let asked = match person.turn().await {
+            Some(turn) => {
+                self.answered(&turn, turn.prompt().password(&question))
+                    .await
+            }
+            None => self.nobody(),
+        };
+        let Some(password) = asked else {
             self.note(label, AttemptOutcome::NotAnswered);
             return Ok(None);
         };
@@ -48,7 +53,7 @@ impl Login<'_> {
     /// Has the server ask its questions; nothing when there is nobody to ask, or the tries are used up.
     pub(super) async fn converse(&mut self) -> Result<Option<Offer>, SshError> {
         let label = Method::KeyboardInteractive.name().to_owned();
-        let Some(prompt) = self.options.prompt.clone() else {
+        let Some(person) = self.person() else {
             return Ok(None);
         };
         let Some(before) = self.tries(&label) else {
@@ -107,10 +112,13 @@ impl Login<'_> {
             let answers = if silent {
                 Some(Vec::new())
             } else {
-                let asked = prompt.answers(&challenge);
-                tokio::time::timeout(self.options.deadlines.person, asked)
-                    .await
-                    .unwrap_or(None)
+                match person.turn().await {
+                    Some(turn) => {
+                        self.answered(&turn, turn.prompt().answers(&challenge))
+                            .await
+                    }
+                    None => self.nobody(),
+                }
             };
             let Some(answers) = answers.filter(|answers| answers.len() == prompts.len()) else {
                 // The library waits for answers and for nothing else, so the login ends here.

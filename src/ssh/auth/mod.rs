@@ -1,8 +1,8 @@
 //! Logging in: which method comes next, what was tried, and when to stop.
 //!
-//! Main function: [`authenticate`]. Invariant: a server is given at most [`MAX_FAILURES`] wrong answers on one
-//! connection (and a person one try in any case), SHA-1 signs nothing, and a passphrase is asked for only when the
-//! server has said that it would take that key.
+//! Main function: [`authenticate`]. Invariant: where a person could still go on, keys take no more than
+//! [`MAX_FAILURES`] of the failures that a server allows; SHA-1 signs nothing; and a passphrase is asked for only when
+//! the server has said that it would take that key.
 
 mod attempt;
 mod interactive;
@@ -10,6 +10,7 @@ mod public_key;
 mod signer;
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,14 +23,15 @@ pub(super) use attempt::describe;
 
 use super::algorithms;
 use super::cause::LostCause;
-use super::error::SshError;
+use super::error::{AUTHENTICATION, SshError};
 use super::handler::{ClientHandler, Shared};
 use super::host_key::CertificateFault;
 use super::identity::{Agent, Candidate, KeyFileError};
 use super::options::ConnectOptions;
+use super::person::{Person, Turn};
 use super::target::Target;
 
-/// OpenSSH servers disconnect at the sixth failure (`MaxAuthTries 6`).
+/// OpenSSH servers disconnect at the sixth failure (`MaxAuthTries 6`), which is left to a person.
 const MAX_FAILURES: usize = 5;
 /// How long the session's task may take to say why it ended.
 const CAUSE_DELAY: Duration = Duration::from_secs(2);
@@ -44,8 +46,8 @@ pub(super) async fn authenticate(
     options: &ConnectOptions,
     shared: &Shared,
 ) -> Result<(), SshError> {
-    let methods = methods(target)?;
     let mut login = Login {
+        methods: methods(target)?,
         handle,
         target,
         options,
@@ -56,13 +58,16 @@ pub(super) async fn authenticate(
         accepted: algorithms::public_keys(target)?,
         rsa: None,
         agent: None,
+        signatures: signer::Signatures::default(),
         offering: None,
         candidates: VecDeque::new(),
         locked: None,
+        is_alone: false,
         expired: None,
+        asides: 0,
         bad_file: None,
     };
-    login.run(&methods).await
+    login.run().await
 }
 
 /// A way to log in.
@@ -113,6 +118,8 @@ enum Offer {
 
 /// One login under way.
 struct Login<'a> {
+    /// The methods in the order in which they are tried.
+    methods: Vec<Method>,
     handle: &'a mut Handle<ClientHandler>,
     target: &'a Target,
     options: &'a ConnectOptions,
@@ -127,20 +134,27 @@ struct Login<'a> {
     /// What the server says of RSA signatures, once asked.
     rsa: Option<public_key::ServerHash>,
     agent: Option<Agent>,
+    /// The agent's signatures so far.
+    signatures: signer::Signatures,
     /// The key that the server has not answered yet.
     offering: Option<String>,
     /// The keys that are left to offer.
     candidates: VecDeque<Candidate>,
     /// The first key file that the server would take, had there been a passphrase.
     locked: Option<PathBuf>,
+    /// A question has stayed without an answer until its deadline: nobody is asked any more.
+    is_alone: bool,
     /// The first certificate that was rejected and is out of time.
     expired: Option<(String, CertificateFault)>,
+    /// How many of the attempts are about the agent itself, and about no key.
+    asides: usize,
     /// The first key file that was asked for by name and cannot be used.
     bad_file: Option<(PathBuf, KeyFileError)>,
 }
 
 impl Login<'_> {
-    async fn run(&mut self, methods: &[Method]) -> Result<(), SshError> {
+    async fn run(&mut self) -> Result<(), SshError> {
+        let methods = self.methods.clone();
         if methods.contains(&Method::PublicKey) {
             self.find_candidates().await;
         }
@@ -174,9 +188,6 @@ impl Login<'_> {
                 done.push(method);
             }
         }
-        for candidate in std::mem::take(&mut self.candidates) {
-            self.note(candidate.label, AttemptOutcome::NotOffered);
-        }
         Err(self.failure())
     }
 
@@ -204,12 +215,51 @@ impl Login<'_> {
         Ok(matches!(offer, Offer::LoggedIn))
     }
 
+    /// Who can still be asked.
+    fn person(&self) -> Option<Person> {
+        self.options.person.clone().filter(|_| !self.is_alone)
+    }
+
+    /// Waits for the person's answer; nothing when there is none.
+    async fn answered<T>(
+        &mut self,
+        turn: &Turn<'_>,
+        answer: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        match turn.answer(self.options.deadlines.person, answer).await {
+            Ok(answer) => answer,
+            Err(_) => self.nobody(),
+        }
+    }
+
+    /// The answer of nobody.
+    fn nobody<T>(&mut self) -> Option<T> {
+        self.is_alone = true;
+        None
+    }
+
+    /// Whether a person could still log in where keys cannot.
+    fn leaves_a_try_to_a_person(&self) -> bool {
+        let mut methods = self.methods.iter();
+        self.person().is_some()
+            && methods.any(|method| *method != Method::PublicKey && self.allows(*method))
+    }
+
+    /// Notes what became of the agent itself.
+    fn note_agent(&mut self, reason: String) {
+        self.asides += 1;
+        self.note("agent".to_owned(), AttemptOutcome::Unusable(reason));
+    }
+
     fn note(&mut self, key: String, outcome: AttemptOutcome) {
         self.tried.push(Attempt { key, outcome });
     }
 
     fn failure(&mut self) -> SshError {
         let host = self.target.name.clone();
+        for candidate in std::mem::take(&mut self.candidates) {
+            self.note(candidate.label, AttemptOutcome::NotOffered);
+        }
         if let Some(path) = self.locked.take() {
             return SshError::KeyEncrypted { host, path };
         }
@@ -223,7 +273,8 @@ impl Login<'_> {
             };
         }
         match self.bad_file.take() {
-            Some((path, source)) if tried.len() == 1 => SshError::KeyFile {
+            // What the agent could not do was never asked for by name.
+            Some((path, source)) if tried.len() == self.asides + 1 => SshError::KeyFile {
                 path,
                 source: Box::new(source),
             },
@@ -248,7 +299,7 @@ impl Login<'_> {
         match answer {
             Err(_) => Err(SshError::TimedOut {
                 host: self.target.name.clone(),
-                what: "authentication",
+                what: AUTHENTICATION,
                 after: self.options.deadlines.auth,
             }),
             Ok(Ok(AuthResult::Success)) => Ok(Offer::LoggedIn),

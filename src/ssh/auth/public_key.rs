@@ -18,6 +18,7 @@ use crate::ssh::error::with_causes;
 use crate::ssh::identity::{
     self, Candidate, Holder, KeyFile, KeyFileError, Secret, Sources, agent_source, connect_agent,
 };
+use crate::ssh::person::Person;
 
 /// How often a person may mistype a passphrase, as in ssh(1).
 const MAX_PASSPHRASES: usize = 3;
@@ -112,21 +113,26 @@ impl Login<'_> {
         let binding = self.handle.agent_session_binding().cloned();
         let work = connect_agent(&source, binding.as_ref());
         let failure = match tokio::time::timeout(self.options.deadlines.auth, work).await {
-            Ok(Ok(Some((agent, keys)))) => {
+            Ok(Ok(Some((agent, held)))) => {
                 self.agent = Some(agent);
-                return keys;
+                if held.unreadable > 0 {
+                    let count = held.unreadable;
+                    self.note_agent(format!("{count} of its keys cannot be read"));
+                }
+                return held.keys;
             }
             Ok(Ok(None)) => return Vec::new(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        self.note("agent".to_owned(), AttemptOutcome::Unusable(failure));
+        self.note_agent(failure);
         Vec::new()
     }
 
-    /// Offers the next key; nothing when there is none, or no failure left to risk.
+    /// Offers the next key; nothing when there is none, or when the server's last try is better left to a person. Where
+    /// nobody can use it the server is left to end the login, as by ssh(1).
     pub(super) async fn offer_next_key(&mut self) -> Result<Option<Offer>, SshError> {
-        if self.failures >= MAX_FAILURES {
+        if self.failures >= MAX_FAILURES && self.leaves_a_try_to_a_person() {
             return Ok(None);
         }
         let Some(candidate) = self.candidates.pop_front() else {
@@ -167,12 +173,22 @@ impl Login<'_> {
                 let Some(mut agent) = self.agent.take() else {
                     return Ok(Offer::Not(AttemptOutcome::Unusable("no agent".to_owned())));
                 };
+                let deadlines = &self.options.deadlines;
                 let signer = AgentSigner {
                     agent: &mut agent,
                     identity: &identity,
+                    // It may ask the person itself, for a touch of the key or a yes (ssh-add(1), `-c`).
+                    after: match self.options.person {
+                        Some(_) => deadlines.person,
+                        None => deadlines.auth,
+                    },
+                    signatures: &self.signatures.clone(),
                 };
                 let answer = self.send(shown, signer).await;
-                self.agent = Some(agent);
+                // A late signature would be taken for the answer to the next request.
+                if !matches!(answer, Ok(Err(SignError::AgentSilent))) {
+                    self.agent = Some(agent);
+                }
                 self.signed(answer).await
             }
             (Holder::File(file), shown) => match (&file.secret, shown) {
@@ -224,20 +240,34 @@ impl Login<'_> {
         }
     }
 
-    /// Asks the person to open a key file.
+    /// Opens a key file: with the passphrase that has opened it before, or with the person's.
     async fn open(&mut self, path: &Path) -> Result<PrivateKey, AttemptOutcome> {
-        let Some(prompt) = self.options.prompt.clone() else {
-            self.locked.get_or_insert_with(|| path.to_owned());
-            return Err(AttemptOutcome::Encrypted);
-        };
         let mut outcome = AttemptOutcome::Encrypted;
-        for _ in 0..MAX_PASSPHRASES {
-            let answer =
-                tokio::time::timeout(self.options.deadlines.person, prompt.passphrase(path)).await;
-            let Ok(Some(passphrase)) = answer else { break };
-            match identity::decrypt(path, passphrase).await {
-                Ok(key) => return Ok(key),
-                Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
+        if let Some(person) = self.person() {
+            if let Some(key) = opened_again(&person, path).await {
+                return Ok(key);
+            }
+            match person.turn().await {
+                Some(turn) => {
+                    // While this waited for its turn, the file may have been opened for another host.
+                    if let Some(key) = opened_again(&person, path).await {
+                        return Ok(key);
+                    }
+                    for _ in 0..MAX_PASSPHRASES {
+                        let asked = turn.prompt().passphrase(path);
+                        let Some(passphrase) = self.answered(&turn, asked).await else {
+                            break;
+                        };
+                        match identity::decrypt(path, passphrase.clone()).await {
+                            Ok(key) => {
+                                person.remember(path, passphrase);
+                                return Ok(key);
+                            }
+                            Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
+                        }
+                    }
+                }
+                None => self.is_alone = true,
             }
         }
         if outcome == AttemptOutcome::Encrypted {
@@ -320,6 +350,7 @@ impl Login<'_> {
     ) -> Result<Result<AuthResult, SignError>, Elapsed> {
         let user = self.target.user.clone();
         let after = self.options.deadlines.auth;
+        let signatures = self.signatures.clone();
         let Shown {
             key,
             certificate,
@@ -330,13 +361,13 @@ impl Login<'_> {
                 let work =
                     self.handle
                         .authenticate_certificate_with(user, certificate, hash, &mut signer);
-                tokio::time::timeout(after, work).await
+                signatures.not_counted(after, work).await
             }
             None => {
                 let work = self
                     .handle
                     .authenticate_publickey_with(user, key, hash, &mut signer);
-                tokio::time::timeout(after, work).await
+                signatures.not_counted(after, work).await
             }
         }
     }
@@ -347,6 +378,19 @@ impl Login<'_> {
     ) -> Result<Offer, SshError> {
         self.answer(answer.map(|result| result.map_err(|error| with_causes(&error))))
             .await
+    }
+}
+
+/// Opens a key file with the passphrase that has opened it before; one that does not any more is forgotten.
+async fn opened_again(person: &Person, path: &Path) -> Option<PrivateKey> {
+    let passphrase = person.passphrase(path)?;
+    match identity::decrypt(path, passphrase).await {
+        Ok(key) => Some(key),
+        Err(error) => {
+            tracing::debug!(%error, "a key file has changed since it was opened");
+            person.forget(path);
+            None
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -12,6 +14,7 @@ use russh::keys::ssh_encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::ssh_key::{self, Signature};
 use russh::keys::{HashAlg, PrivateKey};
+use tokio::time::error::Elapsed;
 
 use crate::ssh::identity::Agent;
 
@@ -24,6 +27,9 @@ pub(super) enum SignError {
     /// A signature is wanted, and none was to be made.
     #[error("a signature is wanted")]
     Wanted,
+    /// The agent said nothing until the deadline.
+    #[error("the agent did not answer")]
+    AgentSilent,
     /// The agent refused, or is gone.
     #[error("the agent did not sign")]
     Agent(#[source] russh::keys::Error),
@@ -79,6 +85,40 @@ pub(super) struct AgentSigner<'a> {
     pub(super) agent: &'a mut Agent,
     /// What the agent knows the key by.
     pub(super) identity: &'a AgentIdentity,
+    /// The time that a signature may take.
+    pub(super) after: Duration,
+    /// What is told of it.
+    pub(super) signatures: &'a Signatures,
+}
+
+/// How many of the agent's signatures have begun and ended, both counted. Clones count together.
+#[derive(Clone, Default)]
+pub(super) struct Signatures(Arc<AtomicUsize>);
+
+impl Signatures {
+    /// Waits for the server with a deadline in which the agent's time, which has its own, does not count.
+    pub(super) async fn not_counted<T>(
+        &self,
+        after: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        tokio::pin!(work);
+        loop {
+            let before = self.0.load(Ordering::SeqCst);
+            match tokio::time::timeout(after, &mut work).await {
+                Err(_) if self.is_under_way() || self.0.load(Ordering::SeqCst) != before => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::SeqCst) % 2 == 1
+    }
+
+    fn count(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl russh::Signer for AgentSigner<'_> {
@@ -90,9 +130,12 @@ impl russh::Signer for AgentSigner<'_> {
         hash: Option<HashAlg>,
         data: Vec<u8>,
     ) -> Result<Vec<u8>, Self::Error> {
-        self.agent
-            .sign_request(self.identity, hash, data)
-            .await
+        self.signatures.count();
+        let work = self.agent.sign_request(self.identity, hash, data);
+        let signed = tokio::time::timeout(self.after, work).await;
+        self.signatures.count();
+        signed
+            .map_err(|_| SignError::AgentSilent)?
             .map_err(SignError::Agent)
     }
 }

@@ -173,17 +173,20 @@ impl KeyJudge {
     }
 
     async fn ask(&self, question: &UnknownHostKey, asking: &AtomicBool) -> bool {
-        let Some(prompt) = &self.options.prompt else {
+        let Some(person) = &self.options.person else {
             return false;
         };
         asking.store(true, Ordering::SeqCst);
-        let answer = tokio::time::timeout(
-            self.options.deadlines.person,
-            prompt.accept_host_key(question),
-        )
-        .await;
+        let accepted = match person.turn().await {
+            Some(turn) => {
+                let answer = turn.prompt().accept_host_key(question);
+                let after = self.options.deadlines.person;
+                turn.answer(after, answer).await.unwrap_or(false)
+            }
+            None => false,
+        };
         asking.store(false, Ordering::SeqCst);
-        matches!(answer, Ok(true))
+        accepted
     }
 }
 

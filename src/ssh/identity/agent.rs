@@ -7,9 +7,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use russh::keys::Error as KeyError;
+use russh::keys::agent::AgentSessionBinding;
 use russh::keys::agent::client::{AgentClient, AgentStream};
-use russh::keys::agent::{AgentIdentity, AgentSessionBinding};
 
+use super::held::{self, Held};
 use crate::hosts::IdentityAgent;
 use crate::ssh::options::AgentSource;
 
@@ -29,7 +30,7 @@ pub(in crate::ssh) fn source(configured: &IdentityAgent, given: &AgentSource) ->
 pub(in crate::ssh) async fn connect(
     source: &AgentSource,
     binding: Option<&AgentSessionBinding>,
-) -> Result<Option<(Agent, Vec<AgentIdentity>)>, KeyError> {
+) -> Result<Option<(Agent, Held)>, KeyError> {
     let Some(mut agent) = open(source).await? else {
         return Ok(None);
     };
@@ -37,8 +38,9 @@ pub(in crate::ssh) async fn connect(
         // Agents without the extension answer with a failure, which changes nothing.
         let _ = agent.bind_session(binding, false).await;
     }
-    let keys = agent.request_identities().await?;
-    Ok(Some((agent, keys)))
+    let mut stream = agent.into_inner();
+    let held = held::request(&mut stream).await?;
+    Ok(Some((AgentClient::connect(stream), held)))
 }
 
 async fn open(source: &AgentSource) -> Result<Option<Agent>, KeyError> {
@@ -237,8 +239,8 @@ mod tests {
             (request, pipe)
         });
         let connected = connect(&AgentSource::Path(name.into()), None).await;
-        let (_, keys) = connected.unwrap().unwrap();
-        assert!(keys.is_empty());
+        let (_, held) = connected.unwrap().unwrap();
+        assert!(held.keys.is_empty());
         assert_eq!(agent.await.unwrap().0, [0, 0, 0, 1, 11]);
         let nobody = AgentSource::Path(r"\\.\pipe\handover-test-nobody".into());
         assert!(connect(&nobody, None).await.is_err());

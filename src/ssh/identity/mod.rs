@@ -6,6 +6,7 @@
 mod agent;
 mod certificate_file;
 mod exposed;
+mod held;
 mod key_file;
 mod legacy_pem;
 
