@@ -441,7 +441,7 @@ mod tests {
         let names: Vec<&str> = preferred_ciphers.iter().map(AsRef::as_ref).collect();
         assert_eq!(
             names,
-            ["aes128-ctr", "aes128-gcm@openssh.com", "aes128-cbc"]
+            ["aes128-gcm@openssh.com", "aes128-ctr", "aes128-cbc"]
         );
         host.settings.ciphers = list(ListChange::Replace, &["none", "clear"]);
         assert!(matches!(

@@ -183,14 +183,14 @@ async fn what_moves_slowly_over_sftp_outlives_the_deadline_of_what_stands_still(
 async fn a_command_waits_for_its_turn_behind_a_long_upload_that_others_read_beside() {
     let sshd = start(&["MaxSessions 1".to_owned()]);
     let (local, log) = (sshd.path("local"), sshd.path("log"));
-    fs::write(&local, vec![7; 12 << 20]).unwrap();
+    fs::write(&local, vec![7; 32 << 20]).unwrap();
     fs::write(&log, "a line\n").unwrap();
     let proxy = proxy(&sshd).await;
     let (target, mut options) = behind(&sshd, proxy.address().port());
-    options.deadlines.channel_open = Duration::from_secs(4);
+    options.deadlines.channel_open = Duration::from_secs(8);
     let connection = Connection::open(&target, &options).await.unwrap();
     let files = connection.sftp().await.unwrap();
-    proxy.rate(1_200_000);
+    proxy.rate(1_600_000);
     let (path, log) = (remote(&sshd, "long"), remote(&sshd, "log"));
     let (begun, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let progress = |bytes: u64| begun.store(bytes, Ordering::SeqCst);
@@ -217,7 +217,7 @@ async fn a_command_waits_for_its_turn_behind_a_long_upload_that_others_read_besi
     };
     let since = Instant::now();
     let (sent, said, (read, too_late)) = tokio::join!(upload, command, reads);
-    assert_eq!(sent.unwrap(), 12 << 20);
+    assert_eq!(sent.unwrap(), 32 << 20);
     assert_eq!(
         (said.as_str(), read.as_slice()),
         ("in turn\n", &b"a line\n"[..])

@@ -15,7 +15,6 @@ mod shut_window;
 mod slow;
 mod spans;
 #[path = "../support/sshd.rs"]
-#[expect(dead_code, reason = "shared with other test binaries")]
 mod sshd;
 mod support;
 mod trips;
