@@ -146,7 +146,7 @@ impl Bench {
             let found = ENVIRONMENT.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         });
-        let config = SshConfig::load(&places).map_err(|error| error.to_string())?;
+        let config = SshConfig::load(&places, &local).map_err(|error| error.to_string())?;
         let name: HostName = "asked".parse().unwrap();
         let address = Address::new(host, user, port).unwrap();
         config

@@ -52,6 +52,65 @@ async fn every_kind_of_key_logs_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
+async fn a_server_with_one_algorithm_is_reached_where_ssh_reaches_it() {
+    let mac = |mac: &str| vec![format!("MACs {mac}"), "Ciphers aes256-ctr".to_owned()];
+    let one = |keyword: &str, name: &str| vec![format!("{keyword} {name}")];
+    for (config, wanted) in [
+        (one("KexAlgorithms", "ecdh-sha2-nistp256"), true),
+        (one("KexAlgorithms", "ecdh-sha2-nistp384"), true),
+        (one("KexAlgorithms", "ecdh-sha2-nistp521"), true),
+        (one("Ciphers", "aes128-gcm@openssh.com"), true),
+        (mac("hmac-sha1"), true),
+        (mac("hmac-sha1-etm@openssh.com"), true),
+        // What the library does not know.
+        (mac("umac-128-etm@openssh.com"), false),
+        (
+            one("KexAlgorithms", "sntrup761x25519-sha512@openssh.com"),
+            false,
+        ),
+        // What ssh(1) does not offer either.
+        (one("KexAlgorithms", "diffie-hellman-group14-sha1"), false),
+        (one("Ciphers", "aes128-cbc"), false),
+    ] {
+        let sshd = Sshd::start(&SshdOptions {
+            config: config.clone(),
+            ..SshdOptions::default()
+        });
+        let opened = Connection::open(&target(&sshd, "id_ed25519"), &options(&sshd)).await;
+        match &opened {
+            Ok(_) => assert!(wanted, "{config:?}"),
+            Err(SshError::Handshake { .. }) => assert!(!wanted, "{config:?}"),
+            Err(error) => panic!("{config:?}: {error:?}"),
+        }
+        if wanted {
+            assert_eq!(as_ssh_judges(&sshd), "known", "ssh(1) with {config:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_server_that_renames_over_nothing_replaces_files_all_the_same() {
+    let sshd = Sshd::start(&SshdOptions {
+        config: vec!["Subsystem sftp internal-sftp -P posix-rename".to_owned()],
+        no_sftp: true,
+        ..SshdOptions::default()
+    });
+    every_file_promise_holds(&connect(&sshd).await.sftp().await.unwrap(), &sshd, 1).await;
+    let files = connect(&sshd).await.sftp().await.unwrap();
+    let directory = tempfile::tempdir_in(sshd.path("")).unwrap();
+    let path = remote(directory.path()).join("file");
+    // What an earlier attempt has left is in nobody's way.
+    fs::write(format!("{path}.old"), "older").unwrap();
+    for text in ["one", "two", "three"] {
+        files.write(&path, text.as_bytes()).await.unwrap();
+        assert_eq!(fs::read_to_string(path.as_str()).unwrap(), text);
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
 async fn the_default_files_are_offered_when_none_is_named() {
     let sshd = Sshd::start(&SshdOptions::default());
     let mut target = target(&sshd, "id_ed25519");

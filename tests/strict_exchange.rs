@@ -1,5 +1,5 @@
-//! Strict key exchange (CVE-2023-48795) is required of servers whose cipher needs it: an in-process server that does not
-//! announce it, or does.
+//! What is required of a server before anybody logs in, held against one in this process: strict key exchange
+//! (CVE-2023-48795) where the cipher needs it, and a host key that is long enough.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
@@ -88,5 +88,50 @@ async fn a_cipher_that_needs_strict_exchange_is_refused_without_it() {
             error => panic!("{cipher}, strict {strict}: {error:?}"),
         }
         assert!(!error.is_retryable_dial());
+    }
+}
+
+/// An RSA key of 768 bits, made for this test: ssh-keygen(1) makes none so short.
+const SHORT_KEY: &str = "-----BEGIN RSA PRIVATE KEY-----
+MIIBywIBAAJhANjzkiYnUIpgvc/MqN5qRFpXaa7/HbVLaQ3GiBsrjzk5tnefIG1P
+Gx0aT+GvvHuhtnYm+leYq1iwFOgTgA3RuHvReviybR0rTQQfYvNsJQ8/1orkjyJ0
+EehIgxec1ktTPQIDAQABAmEAi1zzriSlHS8F312VwMI8xFfQoMRq3hHiGyJEPkfe
+CiGjr/X9S5p8TVagp9ZO2pBGyUme6MJXnA3VqDF4QeW6nVbMw/N9SVqGeD9jEXsa
+N1PSORzKoFH3GSKd7vmhBOrBAjEA9qtwGyozORmlRWKDp3nauy1+nSIdRFhFP3zH
+0QgeIFrY04640Dk3J/dOKRMF4xXNAjEA4ShdOp4tgh6y4MOzQaUiFtv0Kw+VczBy
+PwIXrymiTcMwqALmvS1gbVngsgxUHcMxAjEArT+wF4RGQd6fU+JjcaeGV10WxqqF
+P9F3oaW0ej5nWnY0QDLH34ewE6QBA5xW0C4pAjBbHJJdXhTcSr/n5Eltjv00ct1j
+b3LyofAZPyeGYjqjbRELa+EjPHGAzpX2drazNIECMHsTrEPe7jIHzuBKAEAfhvF+
++bYOHxKnQAgfqTIf0cWZtIVox31EOiZ515MEXWkbzw==
+-----END RSA PRIVATE KEY-----
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_key_that_ssh_would_not_take_is_refused_whatever_is_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = directory.path().join("known_hosts");
+    let key = russh::keys::decode_secret_key(SHORT_KEY, None).unwrap();
+    let port = serve(key.clone(), true).await;
+    KnownHosts::append(&trusted, "127.0.0.1", port, key.public_key())
+        .await
+        .unwrap();
+    let options = ConnectOptions::default()
+        .agent(AgentSource::None)
+        .trusted_hosts(trusted);
+    for configured in [None, Some(0)] {
+        let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", port, "somebody");
+        target.settings.required_rsa_size = configured;
+        let error = Connection::open(&target, &options).await.unwrap_err();
+        assert!(
+            matches!(&error, SshError::NoAlgorithm { keyword, .. } if *keyword == "RequiredRSASize"),
+            "{configured:?}: {error:?}"
+        );
+        let error = handover::ssh::scan_host_key(&target, &options)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, SshError::NoAlgorithm { .. }),
+            "{configured:?}: {error:?}"
+        );
     }
 }

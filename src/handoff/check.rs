@@ -50,7 +50,7 @@ async fn examine(
         }
     };
     configuration(report, &client.resolve(host)?);
-    let connection = match Connection::open(&target, client.connect_options()).await {
+    let connection = match client.pool().connect_apart(&target).await {
         Ok(connection) => connection,
         Err(error) => {
             connection_failed(report, &error);
@@ -157,7 +157,7 @@ async fn tidy(
         Err(error) => error,
     };
     tracing::info!(%lost, "the check's directory is removed over another connection");
-    let Ok(again) = Connection::open(target, client.connect_options()).await else {
+    let Ok(again) = client.pool().connect_apart(target).await else {
         return false;
     };
     let gone = remote::clean(&again, directory).await;
@@ -273,7 +273,7 @@ async fn survival(
 ) -> Result<(), HandoffError> {
     let survivor = remote::leave_survivor(connection).await?;
     connection.close().await;
-    let again = Connection::open(target, client.connect_options()).await?;
+    let again = client.pool().connect_apart(target).await?;
     let lives = remote::survivor_lives(&again, &survivor).await;
     again.close().await;
     if lives? {

@@ -166,11 +166,19 @@ impl Link {
         Ok(live)
     }
 
-    /// Takes a failed attempt's error: `Ok` when the connection was lost, and the attempt can be repeated.
+    /// Takes a failed attempt's error: `Ok` when the connection was lost, or files have to take another way, and the
+    /// attempt can be repeated.
     ///
     /// # Errors
     /// The error itself when it is of another kind.
     pub(crate) async fn recover(&mut self, error: HandoffError) -> Result<(), HandoffError> {
+        if let HandoffError::Ssh(SshError::SftpUnavailable { .. }) = &error
+            && !self.files_by_exec
+        {
+            tracing::info!("SFTP turns out to be of no use: files go over an exec channel");
+            self.use_exec_files();
+            return Ok(());
+        }
         let lost = match &error {
             HandoffError::Ssh(cause) if cause.is_connection_loss() => true,
             HandoffError::Ssh(SshError::TimedOut { .. }) => self.launched && self.forgive_timeout(),

@@ -58,7 +58,7 @@ impl Hosts {
             hosts.searched.push(path);
         }
         hosts.untrusted = project_files(places, &hosts.searched);
-        hosts.ssh_config = Arc::new(SshConfig::load(places)?);
+        hosts.ssh_config = Arc::new(SshConfig::load(places, &LocalMachine::of(places))?);
         for (name, at) in hosts.ssh_config.hosts() {
             let address = name.as_str().parse();
             let address = address.map_err(|source| HostsError::InvalidAddress {

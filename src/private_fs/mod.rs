@@ -15,7 +15,7 @@ use unix as platform;
 use windows as platform;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,13 +69,34 @@ pub fn open_append(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Whatever the file system answers.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, u64::MAX)
+}
+
+/// Reads a whole file as [`read`] does, if it has no more than `limit` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`], or whatever the file system answers.
+pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut attempts = Attempts::start();
     loop {
-        match std::fs::read(path) {
+        match File::open(path).and_then(|file| rest_at_most(file, limit)) {
             Err(error) if platform::is_locked(&error) && attempts.another(&error) => {}
             read => return read,
         }
     }
+}
+
+/// Reads what is left of an open file, if that is no more than `limit` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`], or whatever the file system answers.
+pub fn rest_at_most(file: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 /// Writes a whole file that only the user can read: to a temporary name in the same directory, synced, then renamed
@@ -224,7 +245,6 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_while_somebody_reads_it() {
-        use std::io::Read as _;
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("file");
         write_atomic(&path, b"old").unwrap();
@@ -258,6 +278,16 @@ mod tests {
             remove_dir_all(&at("a")).unwrap();
         }
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_beyond_its_bound_is_refused_and_not_cut() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_at_most(&path, 5).unwrap(), b"12345");
+        let error = read_at_most(&path, 4).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[cfg(unix)]

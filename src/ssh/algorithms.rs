@@ -14,27 +14,38 @@ use super::host_key::{KnownHosts, wildcard};
 use super::target::Target;
 use crate::hosts::{AlgorithmList, ListChange};
 
-/// The ciphers that are offered when none is configured; the first two change places where the CPU has no AES.
-const DEFAULT_CIPHERS: [cipher::Name; 5] = [
+/// The ciphers that are offered when none is configured, all of ssh(1)'s; the first two change places where the CPU has
+/// no AES.
+const DEFAULT_CIPHERS: [cipher::Name; 6] = [
     cipher::AES_256_GCM,
     cipher::CHACHA20_POLY1305,
+    cipher::AES_128_GCM,
     cipher::AES_256_CTR,
     cipher::AES_192_CTR,
     cipher::AES_128_CTR,
 ];
 /// The ciphers that can be configured besides.
-const MORE_CIPHERS: [cipher::Name; 4] = [
-    cipher::AES_128_GCM,
+const MORE_CIPHERS: [cipher::Name; 3] = [
     cipher::AES_256_CBC,
     cipher::AES_192_CBC,
     cipher::AES_128_CBC,
 ];
 
-/// The key exchanges that can be configured besides the default ones.
-const MORE_EXCHANGES: [kex::Name; 3] = [
+/// The key exchanges that are offered when none is configured, in the order of ssh(1): it has `sntrup761x25519-sha512`
+/// besides, which the library does not know.
+const DEFAULT_EXCHANGES: [kex::Name; 12] = [
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
     kex::ECDH_SHA2_NISTP256,
     kex::ECDH_SHA2_NISTP384,
     kex::ECDH_SHA2_NISTP521,
+    kex::DH_GEX_SHA256,
+    kex::DH_G16_SHA512,
+    kex::DH_G18_SHA512,
+    kex::DH_G17_SHA512,
+    kex::DH_G15_SHA512,
+    kex::DH_G14_SHA256,
 ];
 /// What stands in the list of key exchanges and is none: it is offered whatever is configured (RFC 8308; OpenSSH's
 /// strict key exchange).
@@ -44,8 +55,18 @@ const EXCHANGE_EXTENSIONS: [kex::Name; 4] = [
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
-/// The integrity algorithms that can be configured besides the default ones.
-const MORE_MACS: [mac::Name; 2] = [mac::HMAC_SHA1_ETM, mac::HMAC_SHA1];
+/// The integrity algorithms that are offered when none is configured. What is known against SHA-1 (collisions) does not
+/// touch HMAC, so ssh(1) still offers it; here it comes last. `umac-*`, which it has besides, the library does not know.
+const DEFAULT_MACS: [mac::Name; 6] = [
+    mac::HMAC_SHA512_ETM,
+    mac::HMAC_SHA256_ETM,
+    mac::HMAC_SHA512,
+    mac::HMAC_SHA256,
+    mac::HMAC_SHA1_ETM,
+    mac::HMAC_SHA1,
+];
+/// The length in bits under which ssh(1) takes no RSA key, whatever is configured.
+const LEAST_RSA_SIZE: u32 = 1024;
 
 /// The algorithms with which an authority may sign a host certificate.
 const AUTHORITY_SIGNATURES: [&str; 8] = [
@@ -162,25 +183,16 @@ fn ciphers(configured: Option<&AlgorithmList>) -> Vec<cipher::Name> {
 }
 
 fn exchanges(configured: Option<&AlgorithmList>) -> Vec<kex::Name> {
-    let default = Preferred::DEFAULT.kex;
-    let real = default
-        .iter()
-        .filter(|name| !EXCHANGE_EXTENSIONS.contains(name));
-    let ours: Vec<&str> = real.map(AsRef::as_ref).collect();
-    let more = MORE_EXCHANGES.iter().map(AsRef::as_ref);
-    let all: Vec<&str> = ours.iter().copied().chain(more).collect();
-    resolve(configured, &ours, &all)
+    let ours = DEFAULT_EXCHANGES.each_ref().map(AsRef::as_ref);
+    resolve(configured, &ours, &ours)
         .iter()
         .filter_map(|name| kex::Name::try_from(name.as_str()).ok())
         .collect()
 }
 
 fn macs(configured: Option<&AlgorithmList>) -> Vec<mac::Name> {
-    let default = Preferred::DEFAULT.mac;
-    let ours: Vec<&str> = default.iter().map(AsRef::as_ref).collect();
-    let more = MORE_MACS.iter().map(AsRef::as_ref);
-    let all: Vec<&str> = ours.iter().copied().chain(more).collect();
-    resolve(configured, &ours, &all)
+    let ours = DEFAULT_MACS.each_ref().map(AsRef::as_ref);
+    resolve(configured, &ours, &ours)
         .iter()
         .filter_map(|name| mac::Name::try_from(name.as_str()).ok())
         .collect()
@@ -193,9 +205,10 @@ pub(super) fn authority_may_sign(target: &Target, signature: &Algorithm) -> bool
     names.iter().any(|name| name == signature.as_str())
 }
 
-/// Whether a key is an RSA key that is shorter than configured.
+/// Whether a key is an RSA key that is shorter than configured, or than any that ssh(1) takes.
 pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
-    let required = target.settings.required_rsa_size.unwrap_or_default();
+    let configured = target.settings.required_rsa_size.unwrap_or_default();
+    let required = configured.max(LEAST_RSA_SIZE);
     key.rsa().is_some_and(|rsa| rsa.key_size() < required)
 }
 
@@ -326,6 +339,9 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDab9Nl7r3be/lb1rkliutHeMJZONW+dl1SUv6ZZiX+81lLD7iCzLvPWE1mP1htmeUX4I6S+TCPVvwQC0kE4DkxT4lrd1J5/nHqXBL3ttxKE+c9h+9ycamMT7MUV7SLVzDNhwWMDrphKg87GquBQF8MxiXE31kPrbcHpQ2HMcy/QQ==";
 
+    /// No RSA key of 768 bits is taken by ssh(1).
+    const RSA_768: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAYQDY85ImJ1CKYL3PzKjeakRaV2mu/x21S2kNxogbK485ObZ3nyBtTxsdGk/hr7x7obZ2JvpXmKtYsBToE4AN0bh70Xr4sm0dK00EH2LzbCUPP9aK5I8idBHoSIMXnNZLUz0=";
+
     fn target() -> Target {
         Target::new("box".parse().unwrap(), "box", 22, "me")
     }
@@ -425,7 +441,7 @@ mod tests {
         let names: Vec<&str> = preferred_ciphers.iter().map(AsRef::as_ref).collect();
         assert_eq!(
             names,
-            ["aes128-ctr", "aes128-gcm@openssh.com", "aes128-cbc"]
+            ["aes128-gcm@openssh.com", "aes128-ctr", "aes128-cbc"]
         );
         host.settings.ciphers = list(ListChange::Replace, &["none", "clear"]);
         assert!(matches!(
@@ -476,12 +492,13 @@ mod tests {
             )
         };
         let default = names(&target());
-        let russh: Vec<&str> = Preferred::DEFAULT.kex.iter().map(AsRef::as_ref).collect();
-        assert_eq!(default.0, russh, "nothing is lost");
-        assert!(
-            !default.1.iter().any(|mac| mac.contains("sha1")),
-            "{default:?}"
-        );
+        for russh in Preferred::DEFAULT.kex.iter() {
+            let name = russh.as_ref().to_owned();
+            assert!(default.0.contains(&name), "{name} is lost");
+        }
+        let (last, others) = (&default.1[4..], &default.1[..4]);
+        assert_eq!(last, ["hmac-sha1-etm@openssh.com", "hmac-sha1"]);
+        assert!(!others.concat().contains("sha1"), "{default:?}");
         let mut host = target();
         host.settings.kex_algorithms = list(ListChange::Replace, &["ecdh-*", "sntrup761*"]);
         host.settings.macs = list(ListChange::Prepend, &["hmac-sha1"]);
@@ -497,7 +514,7 @@ mod tests {
         let extensions: Vec<&str> = EXCHANGE_EXTENSIONS.iter().map(AsRef::as_ref).collect();
         assert_eq!(exchanges[3..], extensions);
         assert_eq!(macs[0], "hmac-sha1");
-        assert_eq!(macs[1..], default.1);
+        assert_eq!(macs[1..], default.1[..5]);
         for keyword in ["KexAlgorithms", "MACs"] {
             let mut host = target();
             let nothing = list(ListChange::Replace, &["kex-strict-*", "none"]);
@@ -516,10 +533,13 @@ mod tests {
     fn short_keys_and_signatures_of_authorities_are_judged_as_configured() {
         let key = russh::keys::PublicKey::from_openssh(RSA).unwrap();
         let other = russh::keys::PublicKey::from_openssh(KEY).unwrap();
+        let short = russh::keys::PublicKey::from_openssh(RSA_768).unwrap();
         let mut host = target();
-        assert!(!is_too_short(&host, key.key_data()));
-        host.settings.required_rsa_size = Some(1024);
-        assert!(!is_too_short(&host, key.key_data()));
+        for configured in [None, Some(0), Some(512), Some(1024)] {
+            host.settings.required_rsa_size = configured;
+            assert!(!is_too_short(&host, key.key_data()), "{configured:?}");
+            assert!(is_too_short(&host, short.key_data()), "{configured:?}");
+        }
         host.settings.required_rsa_size = Some(2048);
         assert!(is_too_short(&host, key.key_data()) && !is_too_short(&host, other.key_data()));
         let rsa = |hash| Algorithm::Rsa { hash };

@@ -11,8 +11,9 @@ use std::time::Duration;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{Instrument as _, Span};
 
-use super::connection::Connection;
+use super::connection::{Connection, span};
 use super::error::SshError;
 
 /// How long a closed channel's slot is held for a server that does not confirm.
@@ -84,33 +85,17 @@ impl Slots {
 /// A slot that is taken.
 pub(super) type Slot = OwnedSemaphorePermit;
 
-/// Opens a session channel in turn, within the channel deadline.
+/// Opens a session channel in turn.
 pub(super) async fn open(connection: &Connection) -> Result<(Channel<Msg>, Slot), SshError> {
-    let after = connection.deadlines().channel_open;
-    connection
-        .within("opening a channel", after, open_in_turn(connection))
-        .await
-}
-
-async fn open_in_turn(connection: &Connection) -> Result<(Channel<Msg>, Slot), SshError> {
     let slots = &connection.inner().slots;
     let mut lonely = 0;
     loop {
-        let slot = match slots.free.clone().try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                // Before the question: a session that opens meanwhile sees this, or is asked.
-                let _waiting = Waiting::new(slots);
-                connection.ask_idle_to_yield();
-                slots
-                    .free
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(|_| connection.lost_now())?
-            }
-        };
-        let reason = match open_once(connection).await {
+        let slot = turn(connection).await?;
+        let after = connection.deadlines().channel_open;
+        let opening = connection.within("opening a channel", after, async {
+            Ok(open_once(connection).await)
+        });
+        let reason = match opening.await? {
             Ok(channel) => return Ok((channel, slot)),
             Err(russh::Error::ChannelOpenFailure(reason)) => reason,
             Err(_) => return Err(connection.lost().await),
@@ -132,6 +117,25 @@ async fn open_in_turn(connection: &Connection) -> Result<(Channel<Msg>, Slot), S
         tokio::time::sleep(Duration::from_millis(20 << lonely)).await;
         lonely += 1;
     }
+}
+
+/// Takes a slot; when there is none, has those asked who can do without theirs, and waits, for as long as a turn may
+/// take.
+async fn turn(connection: &Connection) -> Result<Slot, SshError> {
+    let slots = &connection.inner().slots;
+    if let Ok(slot) = slots.free.clone().try_acquire_owned() {
+        return Ok(slot);
+    }
+    // Before the question: a session that is used or opened meanwhile sees this, or is asked.
+    let _waiting = Waiting::new(slots);
+    connection.ask_idle_to_yield();
+    let free = slots.free.clone().acquire_owned();
+    let after = connection.deadlines().turn;
+    connection
+        .within("a turn for a channel", after, async {
+            free.await.map_err(|_| connection.lost_now())
+        })
+        .await
 }
 
 /// Opens a session channel only if there is one to spare: nobody is asked to give one back, and a refusal is no error.
@@ -175,11 +179,12 @@ where
 {
     let (give, take) = tokio::sync::oneshot::channel();
     let opening = open(connection.clone());
-    tokio::spawn(async move {
+    let work = async move {
         if let Err(Ok(unwanted)) = give.send(opening.await) {
             let _ = unwanted.close().await;
         }
-    });
+    };
+    tokio::spawn(work.instrument(span(connection.host())));
     take.await.unwrap_or(Err(russh::Error::Disconnect))
 }
 
@@ -188,24 +193,27 @@ pub(super) struct SessionChannel {
     halves: Option<(ChannelReadHalf, ChannelWriteHalf<Msg>)>,
     slot: Option<Slot>,
     closed: bool,
+    span: Span,
 }
 
 impl SessionChannel {
     /// Opens one.
     pub(super) async fn open(connection: &Connection) -> Result<Self, SshError> {
-        Ok(Self::new(open(connection).await?))
+        Ok(Self::new(connection, open(connection).await?))
     }
 
     /// Opens one if there is one to spare.
     pub(super) async fn open_spare(connection: &Connection) -> Result<Option<Self>, SshError> {
-        Ok(open_spare(connection).await?.map(Self::new))
+        let opened = open_spare(connection).await?;
+        Ok(opened.map(|opened| Self::new(connection, opened)))
     }
 
-    fn new((channel, slot): (Channel<Msg>, Slot)) -> Self {
+    fn new(connection: &Connection, (channel, slot): (Channel<Msg>, Slot)) -> Self {
         Self {
             halves: Some(channel.split()),
             slot: Some(slot),
             closed: false,
+            span: span(connection.host()),
         }
     }
 
@@ -229,7 +237,7 @@ impl Drop for SessionChannel {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        runtime.spawn(async move {
+        let work = async move {
             // Draining goes on until the server confirms: one unread channel would stop the whole connection.
             let close = async {
                 let _ = write.close().await;
@@ -241,6 +249,7 @@ impl Drop for SessionChannel {
             };
             let _ = tokio::time::timeout(CLOSE_GRACE, close).await;
             drop(slot);
-        });
+        };
+        runtime.spawn(work.instrument(self.span.clone()));
     }
 }

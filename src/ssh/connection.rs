@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use russh::Disconnect;
 use russh::client::Handle;
+use tracing::{Instrument as _, Span};
 
 use super::auth;
 use super::cause::LostCause;
@@ -29,6 +30,11 @@ use crate::hosts::HostName;
 
 /// How long the session's task may take to say why it ended, once its channels have.
 const CAUSE_DELAY: Duration = Duration::from_secs(2);
+
+/// The span of what is done for a host: its name, and never its address.
+pub(super) fn span(host: &HostName) -> Span {
+    tracing::info_span!("connection", %host)
+}
 
 /// An authenticated SSH connection to one host. Cloning is cheap; all clones are the same connection, which ends when
 /// [`Connection::close`] is called or the last clone is dropped.
@@ -73,11 +79,14 @@ impl Connection {
     /// # Cancel safety
     /// Safe: dropping it closes what was opened. A host key that a person has just accepted stays accepted.
     pub async fn open(target: &Target, options: &ConnectOptions) -> Result<Self, SshError> {
-        let via = jump::through(target, options).await?;
-        Self::hop(target, options, via.as_ref()).await
+        let work = async {
+            let via = jump::through(target, options).await?;
+            Self::hop(target, options, via.as_ref()).await
+        };
+        work.instrument(span(&target.name)).await
     }
 
-    /// Connects to one host, from here or from another that it is reached through.
+    /// Connects to one host, from here or from another that it is reached through. The present span is to be the host's.
     pub(super) async fn hop(
         target: &Target,
         options: &ConnectOptions,
@@ -86,7 +95,7 @@ impl Connection {
         let options = &options.for_target(target);
         let (mut handle, shared) = dial::dial(target, options, via).await?;
         auth::authenticate(&mut handle, target, options, &shared).await?;
-        tracing::debug!(host = %target.name, "connected");
+        tracing::debug!("connected");
         let inner = Arc::new(Inner {
             host: target.name.clone(),
             handle,
@@ -95,7 +104,7 @@ impl Connection {
             slots: Slots::new(options.max_channels.0),
             yielding: Mutex::default(),
         });
-        tokio::spawn(wake::watch(Arc::downgrade(&inner), options.keepalive));
+        tokio::spawn(wake::watch(Arc::downgrade(&inner)).in_current_span());
         Ok(Self { inner, _hold: None })
     }
 
@@ -208,7 +217,13 @@ impl Connection {
         }
     }
 
-    /// Waits for `work`, the end of the connection, or the deadline, whichever is first.
+    /// Whether the server still answers; a connection that does not is over.
+    pub(super) async fn still_there(&self) -> bool {
+        wake::still_there(&self.inner).await
+    }
+
+    /// Waits for `work`, the end of the connection, or the deadline, whichever is first; work that is done counts, even
+    /// if the connection has ended in the same instant.
     pub(super) async fn within<T>(
         &self,
         what: &'static str,
@@ -216,6 +231,7 @@ impl Connection {
         work: impl Future<Output = Result<T, SshError>>,
     ) -> Result<T, SshError> {
         tokio::select! {
+            biased;
             result = tokio::time::timeout(after, work) => match result {
                 Ok(result) => result,
                 Err(_) => Err(SshError::TimedOut { host: self.inner.host.clone(), what, after }),
@@ -224,7 +240,7 @@ impl Connection {
         }
     }
 
-    /// Asks idle SFTP sessions to give their channel back: somebody waits for one.
+    /// Has idle SFTP sessions give their channel back: somebody waits for one. Those in use see that at their end.
     pub(super) fn ask_idle_to_yield(&self) {
         let mut yielding = self
             .inner
@@ -233,7 +249,7 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner);
         yielding.retain(|session| session.strong_count() > 0);
         for session in yielding.iter().filter_map(Weak::upgrade) {
-            tokio::spawn(async move { session.yield_channel().await });
+            session.give_back();
         }
     }
 }

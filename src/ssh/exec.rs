@@ -11,6 +11,10 @@ use tokio::sync::Notify;
 use super::channel::SessionChannel;
 use super::connection::Connection;
 use super::error::SshError;
+use super::movement::Movement;
+
+/// How much is fed at once: what every server takes in a packet, so that a slow one shows that it takes something.
+pub(super) const PIECE: usize = 32 * 1024;
 
 /// How a command is run.
 #[derive(Debug, Clone)]
@@ -143,9 +147,30 @@ impl Connection {
     ) -> Result<ExecOutput, SshError> {
         let (what, deadline) = (options.what, options.deadline);
         let mut channel = SessionChannel::open(self).await?;
+        let mut program = Program::new(self, &mut channel, command, &options);
         let stdin = std::future::ready(options.stdin.clone());
-        let work = run(self, &mut channel, command, &options, stdin, &mut on_output);
+        let work = program.run(stdin, &mut on_output);
         let output = self.within(what, deadline, work).await?;
+        channel.set_closed();
+        Ok(output)
+    }
+
+    /// As [`exec`](Self::exec), with a deadline that counts from the last time that something moved: input that was
+    /// taken, or output that is kept.
+    pub(super) async fn exec_while_moving(
+        &self,
+        command: &str,
+        options: ExecOptions,
+    ) -> Result<ExecOutput, SshError> {
+        let mut channel = SessionChannel::open(self).await?;
+        let mut program = Program::new(self, &mut channel, command, &options);
+        let stdin = std::future::ready(options.stdin.clone());
+        let movement = Movement::default();
+        program.movement = Some(&movement);
+        let mut unheard = |_: ExecChunk<'_>| {};
+        let work = program.run(stdin, &mut unheard);
+        let output = self.while_moving(options.what, options.deadline, &movement, work);
+        let output = output.await?;
         channel.set_closed();
         Ok(output)
     }
@@ -178,12 +203,14 @@ impl Connection {
             input
         };
         let mut unheard = |_: ExecChunk<'_>| {};
-        let work = run(self, &mut channel, command, &options, input, &mut unheard);
+        let mut program = Program::new(self, &mut channel, command, &options);
+        let work = program.run(input, &mut unheard);
         let too_late = async {
             there.notified().await;
             tokio::time::sleep(options.deadline).await;
         };
         let output = tokio::select! {
+            biased;
             output = work => output?,
             () = too_late => {
                 let (host, what, after) = (self.host().clone(), options.what, options.deadline);
@@ -196,53 +223,92 @@ impl Connection {
     }
 }
 
-async fn run(
-    connection: &Connection,
-    channel: &mut SessionChannel,
-    command: &str,
-    options: &ExecOptions,
-    stdin: impl Future<Output = Vec<u8>>,
-    on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send),
-) -> Result<ExecOutput, SshError> {
-    let mut kept = Kept::new(options);
-    let what = options.what;
-    let Some((read, write)) = channel.halves() else {
-        return Err(connection.lost().await);
-    };
-    // A reply is wanted but not waited for: it costs no round trip and tells a refusal from a silent command.
-    write
-        .exec(true, command)
-        .await
-        .map_err(|_| connection.lost_now())?;
-    let feed = async {
-        let stdin = stdin.await;
-        // A command that ends without reading its input is none of our failures.
-        let _ = write.data_bytes(stdin).await;
-        let _ = write.eof().await;
-    };
-    tokio::pin!(feed);
-    let mut fed = false;
-    loop {
-        let message = tokio::select! {
-            () = &mut feed, if !fed => {
-                fed = true;
-                continue;
-            }
-            message = read.wait() => message,
-        };
-        match message {
-            None => return Err(connection.lost().await),
-            Some(ChannelMsg::Close) => break,
-            Some(ChannelMsg::Failure) => {
-                return Err(SshError::ExecRefused {
-                    host: connection.host().clone(),
-                    what,
-                });
-            }
-            Some(message) => kept.take(message, on_output),
+/// A command on its channel.
+struct Program<'a> {
+    connection: &'a Connection,
+    channel: &'a mut SessionChannel,
+    command: &'a str,
+    options: &'a ExecOptions,
+    /// Told of what moves.
+    movement: Option<&'a Movement>,
+}
+
+impl<'a> Program<'a> {
+    fn new(
+        connection: &'a Connection,
+        channel: &'a mut SessionChannel,
+        command: &'a str,
+        options: &'a ExecOptions,
+    ) -> Self {
+        Self {
+            connection,
+            channel,
+            command,
+            options,
+            movement: None,
         }
     }
-    Ok(kept.output)
+
+    async fn run(
+        &mut self,
+        stdin: impl Future<Output = Vec<u8>>,
+        on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send),
+    ) -> Result<ExecOutput, SshError> {
+        let connection = self.connection;
+        let moved = || {
+            if let Some(movement) = self.movement {
+                movement.happened();
+            }
+        };
+        let mut kept = Kept::new(self.options);
+        let Some((read, write)) = self.channel.halves() else {
+            return Err(connection.lost().await);
+        };
+        // A reply is wanted but not waited for: it costs no round trip and tells a refusal from a silent command.
+        write
+            .exec(true, self.command)
+            .await
+            .map_err(|_| connection.lost_now())?;
+        let feed = async {
+            for piece in stdin.await.chunks(PIECE) {
+                // A command that ends without reading its input is none of our failures.
+                if write.data_bytes(piece.to_vec()).await.is_err() {
+                    break;
+                }
+                moved();
+            }
+            let _ = write.eof().await;
+        };
+        tokio::pin!(feed);
+        let mut fed = false;
+        loop {
+            let message = tokio::select! {
+                () = &mut feed, if !fed => {
+                    fed = true;
+                    continue;
+                }
+                message = read.wait() => message,
+            };
+            match message {
+                None => return Err(connection.lost().await),
+                Some(ChannelMsg::Close) => break,
+                Some(ChannelMsg::Failure) => {
+                    return Err(SshError::ExecRefused {
+                        host: connection.host().clone(),
+                        what: self.options.what,
+                    });
+                }
+                // What was sent has been read there.
+                Some(ChannelMsg::WindowAdjusted { .. }) => moved(),
+                Some(message) => {
+                    if kept.take(message, on_output) {
+                        moved();
+                    }
+                }
+            }
+        }
+        Ok(kept.output)
+    }
 }
 
 /// Output within its limits.
@@ -267,8 +333,15 @@ impl Kept {
         }
     }
 
-    fn take(&mut self, message: ChannelMsg, on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send)) {
+    /// Whether something of it was kept.
+    fn take(
+        &mut self,
+        message: ChannelMsg,
+        on_output: &mut (dyn FnMut(ExecChunk<'_>) + Send),
+    ) -> bool {
         let output = &mut self.output;
+        let length = |output: &ExecOutput| output.stdout.len() + output.stderr.len();
+        let before = length(output);
         match message {
             ChannelMsg::Data { data } => {
                 on_output(ExecChunk::Stdout(&data));
@@ -286,6 +359,7 @@ impl Kept {
                 }
             }
         }
+        length(output) > before
     }
 }
 

@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
             .stdin(stdin)
             .limits(limit.saturating_add(NOISE_LIMIT), NOISE_LIMIT)
             .deadline(self.connection.deadlines().progress);
-        let output = self.connection.exec(command, options).await?;
+        let output = self.connection.exec_while_moving(command, options).await?;
         self.body(&output)
     }
 

@@ -11,11 +11,12 @@ use tokio::io::AsyncReadExt as _;
 
 use super::channel::SessionChannel;
 use super::error::SshError;
-use super::exec::append_bounded;
+use super::exec::{PIECE, append_bounded};
 use super::exec_files::{Call, find, number};
 use super::files::{NewLocal, Progress};
+use super::movement::Movement;
 
-/// How much of a local file is sent at once.
+/// How much of a local file is read at once.
 const CHUNK: usize = 256 * 1024;
 /// How much output may come before the first mark, after the last byte, and on standard error.
 const TALK_LIMIT: usize = 256 * 1024;
@@ -64,66 +65,73 @@ async fn feed_file(
         .exec(true, command)
         .await
         .map_err(|_| connection.lost_now())?;
+    let movement = Movement::default();
     let feed = async {
-        let send = async |bytes: Vec<u8>| {
-            // A command that has ended takes nothing more; its last words say why.
-            connection
-                .within("an upload", after, async {
-                    Ok(write.data_bytes(bytes).await.is_ok())
-                })
-                .await
+        // A command that has ended takes nothing more; its last words say why.
+        let send = async |bytes: &[u8]| {
+            let taken = write.data_bytes(bytes.to_vec()).await.is_ok();
+            if taken {
+                movement.happened();
+            }
+            taken
         };
-        let mut going = send(call.head()).await?;
+        let mut going = send(&call.head()).await;
         let mut sent = 0u64;
+        let mut chunk = vec![0; CHUNK];
         while going && sent < size {
             let want = usize::try_from(size - sent).unwrap_or(CHUNK).min(CHUNK);
-            let mut chunk = vec![0; want];
-            file.read_exact(&mut chunk)
+            let chunk = chunk.get_mut(..want).unwrap_or_default();
+            file.read_exact(chunk)
                 .await
                 .map_err(|source| SshError::Local {
                     path: local.to_owned(),
                     source,
                 })?;
-            going = send(chunk).await?;
-            sent += want as u64;
-            progress(sent);
+            for piece in chunk.chunks(PIECE) {
+                going = going && send(piece).await;
+                sent += piece.len() as u64;
+                progress(sent);
+            }
         }
         let _ = write.eof().await;
         Ok::<_, SshError>(())
     };
-    tokio::pin!(feed);
-    let mut fed = false;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    loop {
-        let message = if fed {
-            connection
-                .within("the end of an upload", after, async {
-                    Ok(read.wait().await)
-                })
-                .await?
-        } else {
-            tokio::select! {
-                result = &mut feed => {
+    let work = async {
+        tokio::pin!(feed);
+        let mut fed = false;
+        loop {
+            let message = tokio::select! {
+                result = &mut feed, if !fed => {
                     result?;
                     fed = true;
                     continue;
                 }
                 message = read.wait() => message,
+            };
+            let heard = stdout.len() + stderr.len();
+            match message {
+                None => return Err(connection.lost().await),
+                Some(ChannelMsg::Close) => return Ok(()),
+                Some(ChannelMsg::Failure) => return Err(refused(call)),
+                Some(ChannelMsg::Data { data }) => {
+                    append_bounded(&mut stdout, &data, TALK_LIMIT);
+                }
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    append_bounded(&mut stderr, &data, TALK_LIMIT);
+                }
+                // What was sent has been read there.
+                Some(ChannelMsg::WindowAdjusted { .. }) => movement.happened(),
+                Some(_) => {}
             }
-        };
-        match message {
-            None => return Err(connection.lost().await),
-            Some(ChannelMsg::Close) => break,
-            Some(ChannelMsg::Failure) => return Err(refused(call)),
-            Some(ChannelMsg::Data { data }) => {
-                append_bounded(&mut stdout, &data, TALK_LIMIT);
+            if stdout.len() + stderr.len() > heard {
+                movement.happened();
             }
-            Some(ChannelMsg::ExtendedData { data, .. }) => {
-                append_bounded(&mut stderr, &data, TALK_LIMIT);
-            }
-            Some(_) => {}
         }
-    }
+    };
+    connection
+        .while_moving("an upload", after, &movement, work)
+        .await?;
     match call.split_trailer(&stdout) {
         Some((_, 0)) => Ok(size),
         Some(_) => Err(call.failed(&stderr)),

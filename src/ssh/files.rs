@@ -21,8 +21,10 @@ pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 /// Every method fails with [`SshError::Lost`] when the connection dies, with [`SshError::TimedOut`] when nothing moves
 /// for the progress deadline, and with the file errors ([`NotFound`](SshError::NotFound),
 /// [`AlreadyExists`](SshError::AlreadyExists), [`PermissionDenied`](SshError::PermissionDenied),
-/// [`NoSpace`](SshError::NoSpace), [`TooLarge`](SshError::TooLarge), [`Remote`](SshError::Remote)). Every method is
-/// safe to cancel; a cancelled write may leave a `.part` file.
+/// [`NoSpace`](SshError::NoSpace), [`TooLarge`](SshError::TooLarge), [`Remote`](SshError::Remote)), and over SFTP with
+/// [`SshError::SftpUnavailable`] when the server's file handles are none that the library carries. Every method is
+/// safe to cancel; a cancelled write may leave a `.part` file and, where the server cannot rename over an existing file,
+/// the old one as `.old` alone.
 #[async_trait]
 pub trait Files: Send + Sync {
     /// Makes a directory of mode 0700 in one that exists.

@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::channel;
-use super::connection::Connection;
+use super::connection::{Connection, span};
 use super::error::SshError;
 
 /// The most connections that one port carries at a time; more wait to be accepted. Servers do not count them.
@@ -168,7 +169,8 @@ impl LocalPort {
             };
             match accepted {
                 Ok((stream, from)) => {
-                    carried.spawn(carry(connection.clone(), to.clone(), stream, from));
+                    let work = carry(connection.clone(), to.clone(), stream, from);
+                    carried.spawn(work.instrument(span(connection.host())));
                 }
                 Err(source) => {
                     let port = self.address.port();
@@ -215,8 +217,8 @@ impl Connection {
         let address = local.address();
         // One place is for the end.
         let (give, failures) = mpsc::channel(KEPT_FAILURES + 1);
-        let connection = self.clone();
-        let work = tokio::spawn(async move {
+        let (connection, span) = (self.clone(), span(self.host()));
+        let work = async move {
             let tell = |error: SshError| {
                 tracing::debug!(%error, "a forwarded connection failed");
                 if give.capacity() > 1 {
@@ -226,11 +228,11 @@ impl Connection {
             };
             let end = local.serve(&connection, &to, tell).await;
             let _ = give.try_send(end);
-        });
+        };
         Ok(Forward {
             address,
             failures,
-            _work: AbortOnDropHandle::new(work),
+            _work: AbortOnDropHandle::new(tokio::spawn(work.instrument(span))),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! What this side does when the server speaks first.
 //!
-//! Main type: [`ClientHandler`]. Invariant: only a key that was judged good gets past the key exchange (the same one at
-//! every rekey), and no channel that the server opens is ever accepted.
+//! Main type: [`ClientHandler`]. Invariant: only a key that was judged good gets past the first key exchange, and no
+//! channel that the server opens is ever accepted. The library shows the key of the first exchange alone: later ones
+//! happen inside what that one has encrypted, so nobody but the server that was judged can answer them.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
 use russh::{ChannelOpenFailure, Names};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::algorithms::needs_strict_exchange;
 use super::cause::LostCause;
@@ -139,12 +141,28 @@ impl From<russh::Error> for HandlerError {
 pub(super) struct ClientHandler {
     shared: Arc<Shared>,
     policy: KeyPolicy,
+    /// The library's task has none.
+    span: Span,
 }
 
 impl ClientHandler {
-    /// Makes the callbacks of one connection.
+    /// Makes the callbacks of one connection, which log in the present span.
     pub(super) fn new(shared: Arc<Shared>, policy: KeyPolicy) -> Self {
-        Self { shared, policy }
+        Self {
+            shared,
+            policy,
+            span: Span::current(),
+        }
+    }
+
+    /// Refuses a channel and says why.
+    async fn refuse(&self, reply: ChannelOpenHandle) -> Result<(), HandlerError> {
+        self.span
+            .in_scope(|| tracing::debug!("refusing a channel that the server opens"));
+        reply
+            .reject(ChannelOpenFailure::AdministrativelyProhibited)
+            .await;
+        Ok(())
     }
 }
 
@@ -152,15 +170,6 @@ impl Drop for ClientHandler {
     fn drop(&mut self) {
         self.shared.closed.cancel();
     }
-}
-
-/// Refuses a channel and says why.
-async fn refuse(reply: ChannelOpenHandle) -> Result<(), HandlerError> {
-    tracing::debug!("refusing a channel that the server opens");
-    reply
-        .reject(ChannelOpenFailure::AdministrativelyProhibited)
-        .await;
-    Ok(())
 }
 
 impl Handler for ClientHandler {
@@ -189,25 +198,23 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        let key = offered.public_key();
-        let earlier = self
-            .shared
+        self.shared
             .offered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .replace(Offered {
-                key: key.clone(),
+                key: offered.public_key().clone(),
                 certificate: offered.certificate().cloned(),
             });
-        if let Some(earlier) = earlier {
-            return Ok(earlier.key.key_data() == key.key_data());
-        }
         match &self.policy {
             KeyPolicy::Look => Err(HandlerError::Seen),
-            KeyPolicy::Judge(judge) => match judge.judge(offered, &self.shared.asking).await {
-                Ok(()) => Ok(true),
-                Err(error) => Err(HandlerError::HostKey(Box::new(error))),
-            },
+            KeyPolicy::Judge(judge) => {
+                let judged = judge.judge(offered, &self.shared.asking);
+                match judged.instrument(self.span.clone()).await {
+                    Ok(()) => Ok(true),
+                    Err(error) => Err(HandlerError::HostKey(Box::new(error))),
+                }
+            }
         }
     }
 
@@ -236,7 +243,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_forwarded_streamlocal(
@@ -246,7 +253,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_agent_forward(
@@ -255,7 +262,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn should_accept_unknown_server_channel(
@@ -272,7 +279,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_session(
@@ -281,7 +288,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_direct_tcpip(
@@ -294,7 +301,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_direct_streamlocal(
@@ -304,7 +311,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn server_channel_open_x11(
@@ -315,7 +322,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.refuse(reply).await
     }
 
     async fn disconnected(

@@ -1,8 +1,8 @@
 //! The way to a host's SSH port: over TCP, or through the hosts that are jumped over (`ProxyJump`).
 //!
 //! Main functions: [`through`] and [`reach`]. Invariant: every hop is a connection of its own, with its own host key
-//! check and login, and lives exactly as long as the stream that goes through it; what a hop sees are the encrypted
-//! bytes of the next.
+//! check and login, and lives at least as long as a stream that goes through it (no longer, unless a pool keeps it);
+//! what a hop sees are the encrypted bytes of the next.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,9 +17,10 @@ use russh::{ChannelOpenFailure, ChannelStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use tracing::Instrument as _;
 
 use super::channel;
-use super::connection::Connection;
+use super::connection::{Connection, span};
 use super::error::SshError;
 use super::options::ConnectOptions;
 use super::target::Target;
@@ -36,6 +37,15 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// The last of the hosts that are jumped over, as a target that is reached through the others.
+pub(super) fn last_hop(target: &Target) -> Option<Target> {
+    let (last, before) = target.jumps.split_last()?;
+    let mut hop = last.clone();
+    // The chain is in the first target alone: a hop's own jumps would be dialled twice.
+    hop.jumps = before.to_vec();
+    Some(hop)
+}
+
 /// Connects to the hosts that are jumped over, one through the other; the last of them, if there is any.
 pub(super) async fn through(
     target: &Target,
@@ -43,9 +53,9 @@ pub(super) async fn through(
 ) -> Result<Option<Connection>, SshError> {
     let mut last = None;
     for hop in &target.jumps {
-        tracing::debug!(host = %target.name, hop = %hop.name, "connecting to a jump host");
-        // The chain is in the first target alone: a hop's own jumps would be dialled twice.
-        last = Some(Connection::hop(hop, options, last.as_ref()).await?);
+        tracing::debug!(hop = %hop.name, "connecting to a jump host");
+        let work = Connection::hop(hop, options, last.as_ref());
+        last = Some(work.instrument(span(&hop.name)).await?);
     }
     Ok(last)
 }
@@ -112,30 +122,39 @@ async fn tcp(target: &Target) -> Result<TcpStream, SshError> {
             })?
             .take(MAX_ADDRESSES)
             .collect();
-    let mut attempts: FuturesUnordered<_> = (0u32..)
-        .zip(addresses)
-        .map(|(place, address)| async move {
-            tokio::time::sleep(ADDRESS_STAGGER.saturating_mul(place)).await;
-            TcpStream::connect(address).await
+    first_to_answer(addresses)
+        .await
+        .map_err(|failure| match failure.kind() {
+            io::ErrorKind::ConnectionRefused => SshError::Refused {
+                host: host(),
+                source: failure,
+            },
+            _ => SshError::Unreachable {
+                host: host(),
+                source: failure,
+            },
         })
-        .collect();
+}
+
+/// Tries one address after the other, the next one as soon as the last has failed or has had its time alone.
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter().peekable();
+    let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    while let Some(attempt) = attempts.next().await {
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.push(TcpStream::connect(address));
+        }
+        let attempt = tokio::select! {
+            attempt = attempts.next() => attempt,
+            () = tokio::time::sleep(ADDRESS_STAGGER), if addresses.peek().is_some() => continue,
+        };
         match attempt {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => failure = error,
+            None => return Err(failure),
         }
     }
-    Err(match failure.kind() {
-        io::ErrorKind::ConnectionRefused => SshError::Refused {
-            host: host(),
-            source: failure,
-        },
-        _ => SshError::Unreachable {
-            host: host(),
-            source: failure,
-        },
-    })
 }
 
 /// A channel of a hop that keeps the hop's connection, and ends with it: the channel alone would leave a writer that
@@ -190,5 +209,48 @@ impl AsyncWrite for JumpStream {
             Poll::Pending if self.closed.as_mut().poll(context).is_pending() => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A port at which nobody listens.
+    fn closed() -> SocketAddr {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_fails_at_once_makes_way_for_the_next_at_once() {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.unwrap();
+        let mut addresses: Vec<SocketAddr> = (1..MAX_ADDRESSES).map(|_| closed()).collect();
+        addresses.push(listener.local_addr().unwrap());
+        let begun = Instant::now();
+        first_to_answer(addresses).await.unwrap();
+        // With a stagger before each it would take seven times that.
+        assert!(begun.elapsed() < ADDRESS_STAGGER * 4);
+
+        let refused = first_to_answer(vec![closed(), closed()]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let none = first_to_answer(Vec::new()).await.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn the_last_hop_is_reached_through_those_before_it() {
+        let host = |name: &str| Target::new(name.parse().unwrap(), name, 22, "me");
+        let mut target = host("box");
+        assert_eq!(last_hop(&target), None);
+        target.jumps = vec![host("one"), host("two")];
+        let mut two = host("two");
+        two.jumps = vec![host("one")];
+        assert_eq!(last_hop(&target), Some(two.clone()));
+        assert_eq!(last_hop(&two), Some(host("one")));
     }
 }

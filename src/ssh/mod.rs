@@ -26,8 +26,10 @@
 //! | nothing | the [`Prompt`] decides when there is one, and the key is written down; else [`SshError::HostKeyUnknown`]. `StrictHostKeyChecking` `yes` asks nobody, `accept-new` accepts and writes |
 //!
 //! The algorithms on record are offered first, so that a server shows the key that is known; certificates are asked for
-//! only where an authority or a revocation is on record. SHA-1 is never offered. A server that agrees on a cipher
+//! only where an authority or a revocation is on record. No signature over SHA-1 is offered, nor is an RSA key taken
+//! that has fewer than 1024 bits (or `RequiredRSASize`), or more than 8192, the library's bound. A server that agrees on a cipher
 //! open to the Terrapin attack must know strict key exchange ([`SshError::NotStrict`]). Nothing of this is ever retried.
+//! The key is judged once, in the first key exchange; later ones happen inside what that one has encrypted.
 //!
 //! # Authentication
 //! The methods are tried in OpenSSH's order, or that of `PreferredAuthentications`: keys, the server's questions
@@ -59,8 +61,8 @@
 //! # Jump hosts
 //! [`Target::jumps`] are connected to one through the other. Every hop is a connection of its own: its host key is
 //! checked and its login done by its own settings, and it sees only the encrypted bytes of the next. An error has the
-//! name of the hop at which it happened; a hop that dies shows as [`LostCause::Jump`] to everybody behind it. All hops
-//! end with the last clone of the connection.
+//! name of the hop at which it happened; a hop that dies shows as [`LostCause::Jump`] to everybody behind it. The hops of
+//! [`Connection::open`] end with the last clone of the connection; those of a [`Pool`] are shared as its connections are.
 //!
 //! # One connection for all callers
 //! [`Pool::connect`] hands out the connection to a target that is there, or makes it, once, however many ask. A failed
@@ -68,12 +70,15 @@
 //! replaced by the next call, and one that nobody holds is closed after [`ConnectOptions::idle`].
 //!
 //! Servers limit the commands and SFTP sessions of one connection (`MaxSessions`). They are taken in turn: an idle SFTP
-//! session gives its channel back when somebody waits, and the number that a server turns out to allow is remembered.
+//! session gives its channel back when somebody waits, one that is in use does so when its last request is done, and the
+//! number that a server turns out to allow is remembered. A turn may take as long as somebody else's large file:
+//! [`Deadlines::turn`].
 //!
 //! # Links that die
 //! Every waiting caller gets [`SshError::Lost`] at once when the link ends. One that is silent is noticed by the
-//! keepalive, also while a write waits for the socket, and soon after the machine has slept. A transfer in which nothing
-//! moves fails with [`SshError::TimedOut`], which names it. Keys are exchanged anew as both sides' limits ask
+//! keepalive, also while a write waits for the socket, and within some 15 s after the machine has slept, whatever the
+//! keepalive's interval. A transfer in which nothing moves fails with [`SshError::TimedOut`], which names it; one in which
+//! something does goes on, however slow the link. Keys are exchanged anew as both sides' limits ask
 //! ([`ConnectOptions::rekey`]). Nothing here dials again by itself: only the caller knows whether its work can be
 //! repeated.
 //!
@@ -131,6 +136,7 @@ mod host_key;
 mod identity;
 mod jump;
 mod link;
+mod movement;
 mod options;
 mod path;
 mod person;

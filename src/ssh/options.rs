@@ -27,8 +27,10 @@ pub struct Deadlines {
     pub auth: Duration,
     /// A person's answer to a question, or touch of a security key.
     pub person: Duration,
-    /// A free channel slot and the server's confirmation.
+    /// The server's confirmation of a channel.
     pub channel_open: Duration,
+    /// A channel that others have to give back first, where a server allows few: their work may be a large file.
+    pub turn: Duration,
     /// A file transfer in which nothing moves, and one small file request.
     pub progress: Duration,
 }
@@ -41,6 +43,7 @@ impl Default for Deadlines {
             auth: Duration::from_secs(30),
             person: Duration::from_secs(110),
             channel_open: Duration::from_secs(15),
+            turn: Duration::from_secs(900),
             progress: Duration::from_secs(60),
         }
     }

@@ -1,9 +1,10 @@
 //! One connection a host, shared by every caller in the process.
 //!
-//! Main type: [`Pool`]. Invariant: for one [`Target`] at most one connection is being made or handed out at any time; a
-//! failed attempt is told to everybody who waited for it and is not remembered; a connection that has ended is never
-//! handed out.
+//! Main type: [`Pool`]. Invariant: for one [`Target`] at most one connection is being made or handed out at any time, and
+//! as a jump host it carries all the hosts behind it; a failed attempt is told to everybody who waited for it and is not
+//! remembered; a connection that has ended is never handed out.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +15,12 @@ use futures::future::{Shared, WeakShared};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::cause::LostCause;
-use super::connection::Connection;
+use super::connection::{Connection, span};
 use super::error::SshError;
+use super::jump;
 use super::options::ConnectOptions;
 use super::target::Target;
 
@@ -30,6 +33,9 @@ type Flight = Pin<Box<dyn Future<Output = Result<Connection, Arc<SshError>>> + S
 /// wait for the same attempt. A connection that nobody holds any more stays open for
 /// [`ConnectOptions::idle`] and is then closed. When the last clone of the pool is dropped, connections end with their
 /// last holder.
+///
+/// Jump hosts are connections of the pool too: hosts behind the same one share it, and its login, and it is held for as
+/// long as one of them is connected. One that has no name of its own goes by the name that it had for the first of them.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), handover::ssh::SshError> {
@@ -143,10 +149,31 @@ impl Pool {
     /// # Cancel safety
     /// Safe: the attempt goes on while somebody waits for it, and ends when nobody does.
     pub async fn connect(&self, target: &Target) -> Result<Connection, SshError> {
+        self.connect_where(target, |other| other == target).await
+    }
+
+    /// A connection of the caller's own, which nobody else is given and which ends with its last clone. The jump hosts on
+    /// the way are the pool's.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_apart(&self, target: &Target) -> Result<Connection, SshError> {
+        let work = open(Arc::downgrade(&self.inner), target, self.options());
+        work.instrument(span(&target.name)).await
+    }
+
+    async fn connect_where(
+        &self,
+        target: &Target,
+        is_wanted: impl Fn(&Target) -> bool,
+    ) -> Result<Connection, SshError> {
         let flight = {
             let mut entries = self.inner.entries();
             entries.retain(Entry::is_of_use);
-            match entries.iter().find(|entry| entry.target == *target) {
+            match entries.iter().find(|entry| is_wanted(&entry.target)) {
                 Some(Entry {
                     state: State::Open(kept),
                     ..
@@ -158,7 +185,7 @@ impl Pool {
                 None => None,
             }
             .unwrap_or_else(|| {
-                entries.retain(|entry| entry.target != *target);
+                entries.retain(|entry| !is_wanted(&entry.target));
                 let flight = self.take_off(target.clone());
                 // It is not finished, for nobody has asked it.
                 if let Some(weak) = flight.downgrade() {
@@ -193,21 +220,31 @@ impl Pool {
     /// Safe; goodbyes may then not have been sent.
     pub async fn close(&self) {
         let entries = std::mem::take(&mut *self.inner.entries());
-        let closing = entries.iter().filter_map(|entry| match &entry.state {
-            State::Open(kept) => Some(kept.connection.close()),
-            State::Dialing(_) => None,
-        });
-        futures::future::join_all(closing).await;
+        let mut open: Vec<(usize, Arc<Kept>)> = entries
+            .into_iter()
+            .filter_map(|entry| match entry.state {
+                State::Open(kept) => Some((entry.target.jumps.len(), kept)),
+                State::Dialing(_) => None,
+            })
+            .collect();
+        // Those behind jump hosts first: their goodbyes go through them.
+        open.sort_by_key(|(hops, _)| Reverse(*hops));
+        for near in open.chunk_by(|(hops, _), (others, _)| hops == others) {
+            let closing = near.iter().map(|(_, kept)| kept.connection.close());
+            futures::future::join_all(closing).await;
+        }
     }
 
     /// Begins to connect. The attempt ends when nobody waits for it any more.
     fn take_off(&self, target: Target) -> Shared<Flight> {
         let pool = Arc::downgrade(&self.inner);
         let (options, host) = (self.inner.options.clone(), target.name.clone());
-        let attempt = AbortOnDropHandle::new(tokio::spawn(async move {
-            let opened = Connection::open(&target, &options).await;
+        let span = span(&host);
+        let work = async move {
+            let opened = open(pool.clone(), &target, &options).await;
             land(&pool, &target, opened)
-        }));
+        };
+        let attempt = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
         let flight: Flight = Box::pin(async move {
             attempt
                 .await
@@ -221,6 +258,44 @@ impl Pool {
                 .map_err(Arc::new)
         });
         flight.shared()
+    }
+}
+
+/// Connects to a host, from here or through the pool's connection to the last hop on the way.
+async fn open(
+    pool: Weak<Inner>,
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<Connection, SshError> {
+    let Some(hop) = jump::last_hop(target) else {
+        return Connection::hop(target, options, None).await;
+    };
+    let mut again = true;
+    loop {
+        let Some(inner) = pool.upgrade() else {
+            return Connection::open(target, options).await;
+        };
+        let via = Pool { inner }
+            .connect_where(&hop, |other| other.is_same_but_for_names(&hop))
+            .await?;
+        let error = match Connection::hop(target, options, Some(&via)).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        // Silence may be the hop's, which was connected to at some other time: it is handed out no more then.
+        let is_silent = matches!(
+            error,
+            SshError::TimedOut { .. }
+                | SshError::Handshake {
+                    source: LostCause::Silent,
+                    ..
+                }
+        );
+        if !again || !is_silent || via.still_there().await {
+            return Err(error);
+        }
+        tracing::debug!(hop = %via.host(), "the jump host was silent: connecting to it anew");
+        again = false;
     }
 }
 
@@ -251,11 +326,8 @@ fn land(
     let held = kept.hold();
     // No place: the pool was closed meanwhile, and the connection is the callers' alone.
     if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
-        tokio::spawn(keep(
-            Arc::clone(&kept),
-            Arc::downgrade(&pool),
-            pool.gone.clone(),
-        ));
+        let work = keep(Arc::clone(&kept), Arc::downgrade(&pool), pool.gone.clone());
+        tokio::spawn(work.instrument(span(&target.name)));
         entry.state = State::Open(kept);
     }
     Ok(held)
@@ -295,7 +367,7 @@ async fn keep(kept: Arc<Kept>, pool: Weak<Inner>, gone: CancellationToken) {
     if let Some(pool) = pool.upgrade() {
         pool.entries().retain(|entry| !entry.is(&kept));
     }
-    tracing::debug!(host = %kept.connection.host(), "a connection that nobody uses is closed");
+    tracing::debug!("a connection that nobody uses is closed");
     kept.connection.close().await;
 }
 

@@ -6,22 +6,27 @@
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use tokio::time::Instant;
 
-use super::connection::Connection;
 use super::error::SshError;
 use super::files::{Files, Progress, READ_FROM_LIMIT, part_of};
 use super::path::RemotePath;
 use super::sftp_session::{Live, SftpShared, rename};
 use super::sftp_transfer as transfer;
 
-/// How long the answer to a close is waited for that nothing depends on.
+/// How long the answer to a close is waited for that nothing depends on, at most.
 const QUIET_CLOSE: Duration = Duration::from_secs(5);
+/// The part of the progress deadline that tidying up may take once nothing moves any more.
+const TIDYING: u32 = 5;
+/// How many answers a request waits out: the transfers that go on beside it have no more ahead of it.
+const AHEAD: u64 = 4 * transfer::IN_FLIGHT as u64;
 
 /// Files over the SFTP subsystem of a connection. Cloning is cheap; all clones share one channel, which is given back
 /// while it is idle and somebody else waits for one.
@@ -47,21 +52,49 @@ pub(super) struct Remote<'a> {
 }
 
 impl Remote<'_> {
-    /// Waits for one request within the progress deadline.
+    /// Waits for one request within the progress deadline, which counts from the last answer on the session: on a slow
+    /// link megabytes of other requests may be ahead of this one.
     pub(super) async fn request<T>(
         &self,
         what: &'static str,
         work: impl Future<Output = Result<T, SftpError>>,
     ) -> Result<T, SshError> {
-        let connection: &Connection = self.shared.connection();
+        let connection = self.shared.connection();
         let after = connection.deadlines().progress;
-        match connection
-            .within(what, after, async { Ok(work.await) })
-            .await?
-        {
+        let (before, mut since) = (self.live.answers().count, Instant::now());
+        let mut work = pin!(work);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut work => break answer,
+                _ = connection.closed() => return Err(connection.lost_now()),
+                () = tokio::time::sleep_until(since + after) => {}
+            }
+            let answers = self.live.answers();
+            if answers.last <= since || answers.count - before > AHEAD {
+                let host = connection.host().clone();
+                return Err(SshError::TimedOut { host, what, after });
+            }
+            since = answers.last;
+        };
+        self.live.answered();
+        match answer {
             Ok(value) => Ok(value),
             Err(error) => Err(self.shared.failed(self.live, self.path, error).await),
         }
+    }
+
+    /// The handle in an answer.
+    ///
+    /// # Errors
+    /// [`SshError::SftpUnavailable`] for one that is not UTF-8: the library has replaced bytes of it, and whatever is
+    /// done with it would hit another file or none.
+    pub(super) fn handle(&self, handle: String) -> Result<String, SshError> {
+        if handle.contains(char::REPLACEMENT_CHARACTER) {
+            let host = self.shared.connection().host().clone();
+            return Err(SshError::SftpUnavailable { host });
+        }
+        Ok(handle)
     }
 
     /// Opens `NAME.part` for writing: made now, mode 0600, whatever was there before.
@@ -79,17 +112,22 @@ impl Remote<'_> {
             }
         });
         if let Some(handle) = first.await? {
-            return Ok(handle);
+            return self.handle(handle);
         }
-        self.request("creating a file", async {
+        let again = self.request("creating a file", async {
             if let Err(error) = self.live.raw.remove(part).await
                 && !matches!(&error, SftpError::Status(status) if status.status_code == StatusCode::NoSuchFile)
             {
                 return Err(error);
             }
             open().await.map(|handle| handle.handle)
-        })
-        .await
+        });
+        self.handle(again.await?)
+    }
+
+    /// How long what nothing depends on may take where nothing moves.
+    fn tidying(&self) -> Duration {
+        self.shared.connection().deadlines().progress / TIDYING
     }
 
     /// Closes and removes what a failed write left, and says whether the disk is full.
@@ -104,13 +142,23 @@ impl Remote<'_> {
         }
         let full = matches!(error, SshError::Remote { .. }) && self.is_full(part).await;
         let cleanup = self.request("removing a partial file", async {
-            if let Some(handle) = handle {
-                let _ = self.live.raw.close(handle).await;
-            }
-            self.live.raw.remove(part).await
+            let close = async {
+                if let Some(handle) = handle {
+                    let _ = self.live.raw.close(handle).await;
+                }
+            };
+            // Polled in this order, so both are on their way even if nobody waits for the answers.
+            let ((), removed) = futures::join!(close, self.live.raw.remove(part));
+            removed
         });
-        if let Err(error) = cleanup.await {
-            tracing::debug!(%error, "a partial file was left");
+        let patience = match error {
+            SshError::TimedOut { .. } => self.tidying(),
+            _ => Duration::MAX,
+        };
+        match tokio::time::timeout(patience, cleanup).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a partial file was left"),
+            Err(_) => tracing::debug!("a partial file may be left: nothing moves"),
         }
         if full {
             let host = self.shared.connection().host().clone();
@@ -137,7 +185,7 @@ impl Remote<'_> {
     /// Closes a handle whose data is not needed any more. A failure changes nothing, and nobody waits long for it.
     pub(super) async fn close_quietly(&self, handle: String) {
         let close = self.live.raw.close(handle);
-        let _ = tokio::time::timeout(QUIET_CLOSE, close).await;
+        let _ = tokio::time::timeout(QUIET_CLOSE.min(self.tidying()), close).await;
     }
 
     /// The error for an answer that makes no sense.

@@ -1,9 +1,10 @@
 //! One SFTP session on a channel of a connection, opened when it is needed and given back when others need the channel.
 //!
-//! Main type: [`SftpShared`]. Invariant: a session is closed only when no request is under way on it, and the slot of
-//! its channel is given back only after the channel has ended.
+//! Main type: [`SftpShared`]. Invariant: a session is closed only when no request is under way on it, no request waits for
+//! that, and the slot of its channel is given back only after the channel has ended.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,8 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::{Packet, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::channel::{self, Slot};
@@ -28,7 +30,7 @@ use super::path::RemotePath;
 /// others. Every wait here has one of its own.
 const NO_LIBRARY_DEADLINE: u64 = 24 * 3600;
 /// How many files are open at once. Also keeps OpenSSH's handles (a counter in four bytes) valid UTF-8, which the
-/// library needs them to be.
+/// library needs them to be; see `Remote::handle` for what other servers give.
 const OPEN_FILES: usize = 48;
 /// How many growing files stay open between reads.
 const KEPT_OPEN: usize = 8;
@@ -51,6 +53,42 @@ pub(super) struct Live {
     pub(super) statvfs: bool,
     kept: Mutex<HashMap<String, String>>,
     broken: AtomicBool,
+    answers: Mutex<Answers>,
+}
+
+/// The answers on a session so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answers {
+    /// How many there were.
+    pub(super) count: u64,
+    /// When the last one came, or the session began.
+    pub(super) last: Instant,
+}
+
+/// The open session while a request is under way on it. Whoever lets go of it last gives the channel back, if somebody
+/// waits for one.
+pub(super) struct InUse<'a> {
+    // In this order: what is given back must not be held any more.
+    live: RwLockReadGuard<'a, Live>,
+    _after: GiveBack<'a>,
+}
+
+impl Deref for InUse<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+struct GiveBack<'a>(&'a SftpShared);
+
+impl Drop for GiveBack<'_> {
+    fn drop(&mut self) {
+        if self.0.connection.inner().slots.are_waited_for() {
+            self.0.give_back();
+        }
+    }
 }
 
 impl SftpShared {
@@ -69,33 +107,51 @@ impl SftpShared {
     }
 
     /// The open session, opened again when it was given back.
-    pub(super) async fn live(&self) -> Result<RwLockReadGuard<'_, Live>, SshError> {
+    pub(super) async fn live(&self) -> Result<InUse<'_>, SshError> {
+        // Others may be opening it, which takes a turn.
+        let after = self.connection.deadlines().turn;
+        let live = self
+            .connection
+            .within("a turn for SFTP", after, self.opened())
+            .await?;
+        Ok(InUse {
+            live,
+            _after: GiveBack(self),
+        })
+    }
+
+    async fn opened(&self) -> Result<RwLockReadGuard<'_, Live>, SshError> {
+        let usable = |live: &Option<Live>| {
+            live.as_ref()
+                .is_some_and(|live| !live.broken.load(Ordering::SeqCst))
+        };
         loop {
             if self.connection.is_closed() {
                 return Err(self.connection.lost().await);
             }
-            let guard = self.live.read().await;
-            match RwLockReadGuard::try_map(guard, |live| {
-                live.as_ref()
-                    .filter(|live| !live.broken.load(Ordering::SeqCst))
-            }) {
-                Ok(live) => return Ok(live),
-                Err(guard) => drop(guard),
+            let mut guard = self.live.read().await;
+            if !usable(&guard) {
+                drop(guard);
+                let mut slot = self.live.write().await;
+                if !usable(&slot) {
+                    *slot = None;
+                    *slot = Some(start(&self.connection).await?);
+                }
+                // Nobody can give it back in between, and so leave it to nobody.
+                guard = RwLockWriteGuard::downgrade(slot);
             }
-            let mut slot = self.live.write().await;
-            if slot
-                .as_ref()
-                .is_none_or(|live| live.broken.load(Ordering::SeqCst))
-            {
-                *slot = None;
-                *slot = Some(start(&self.connection).await?);
+            if let Ok(live) = RwLockReadGuard::try_map(guard, Option::as_ref) {
+                return Ok(live);
             }
         }
     }
 
-    /// Waits until no request is under way, then closes the session.
-    pub(super) async fn yield_channel(&self) {
-        *self.live.write().await = None;
+    /// Closes the session if no request is under way on it. One that is under way does this at its end, when somebody
+    /// still waits for a channel then.
+    pub(super) fn give_back(&self) {
+        if let Ok(mut live) = self.live.try_write() {
+            *live = None;
+        }
     }
 
     /// Turns a failed request on `path` into an error of ours.
@@ -146,6 +202,18 @@ impl SftpShared {
 }
 
 impl Live {
+    /// The answers so far.
+    pub(super) fn answers(&self) -> Answers {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn answered(&self) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.count += 1;
+        answers.last = Instant::now();
+    }
+
     /// The handle of a growing file that is kept open.
     pub(super) fn kept_open(&self, path: &RemotePath) -> Option<String> {
         self.kept
@@ -245,6 +313,10 @@ async fn start_on(
                 statvfs: version.extensions.contains_key("statvfs@openssh.com"),
                 kept: Mutex::default(),
                 broken: AtomicBool::new(false),
+                answers: Mutex::new(Answers {
+                    count: 0,
+                    last: Instant::now(),
+                }),
             })
         })
         .await
@@ -253,13 +325,7 @@ async fn start_on(
 /// Renames, over an existing file when the server can.
 pub(super) async fn rename(live: &Live, from: &str, to: &str) -> Result<(), SftpError> {
     if !live.posix_rename {
-        // SFTP version 3 has no rename over an existing file (draft-ietf-secsh-filexfer-02 section 6.5).
-        match live.raw.remove(to).await {
-            Ok(_) => {}
-            Err(SftpError::Status(status)) if status.status_code == StatusCode::NoSuchFile => {}
-            Err(error) => return Err(error),
-        }
-        return live.raw.rename(from, to).await.map(drop);
+        return rename_aside(live, from, to).await;
     }
     let mut data = Vec::with_capacity(from.len() + to.len() + 8);
     for text in [from, to] {
@@ -271,6 +337,33 @@ pub(super) async fn rename(live: &Live, from: &str, to: &str) -> Result<(), Sftp
         Packet::Status(status) => Err(SftpError::Status(status)),
         _ => Err(SftpError::UnexpectedPacket),
     }
+}
+
+/// Renames on a server that may refuse to do so over an existing file (draft-ietf-secsh-filexfer-02 section 6.5): that
+/// one is put aside as `TO.old` until the new one has its name, so that one of them is there whatever happens.
+async fn rename_aside(live: &Live, from: &str, to: &str) -> Result<(), SftpError> {
+    let refused = match live.raw.rename(from, to).await {
+        Ok(_) => return Ok(()),
+        Err(refused @ SftpError::Status(_)) => refused,
+        Err(error) => return Err(error),
+    };
+    let old = format!("{to}.old");
+    if live.raw.rename(to, &*old).await.is_err() {
+        // Nothing is in the way but, at most, the rest of an earlier attempt, whose new file has its name.
+        if live.raw.lstat(to).await.is_err() || live.raw.remove(&*old).await.is_err() {
+            return Err(refused);
+        }
+        live.raw.rename(to, &*old).await?;
+    }
+    if let Err(error) = live.raw.rename(from, to).await {
+        // What fails here leaves the old file where it can be found.
+        let _ = live.raw.rename(&*old, to).await;
+        return Err(error);
+    }
+    if let Err(error) = live.raw.remove(old).await {
+        tracing::debug!(%error, "an old file was left under another name");
+    }
+    Ok(())
 }
 
 /// A channel's stream that holds its slot until both its ends are done with, and says then that it has ended.

@@ -16,8 +16,9 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
-use super::connection::Connection;
+use super::connection::{Connection, span};
 use super::error::SshError;
 use super::files::{NewLocal, Progress, part_of};
 use super::sftp::Remote;
@@ -26,7 +27,7 @@ use super::sftp_session::{Live, rename, start_spare};
 /// What every server takes in one request (draft-ietf-secsh-filexfer-02 section 3).
 const BLOCK: usize = 32 * 1024;
 /// 4 MiB under way keep a link of 50 ms and 600 Mbit/s full.
-const IN_FLIGHT: usize = 128;
+pub(super) const IN_FLIGHT: usize = 128;
 /// The time of a round trip from which an upload is worth a second channel.
 const FAR: Duration = Duration::from_millis(8);
 /// The size from which it is: what is in flight on a long link, some times over.
@@ -41,7 +42,7 @@ pub(super) async fn open_read(remote: &Remote<'_>) -> Result<String, SshError> {
         OpenFlags::READ,
         FileAttributes::empty(),
     );
-    Ok(remote.request("opening a file", open).await?.handle)
+    remote.handle(remote.request("opening a file", open).await?.handle)
 }
 
 /// Writes `bytes` from the start of the file and closes it: the close is sent with the writes.
@@ -150,7 +151,8 @@ struct Second {
 /// Opens the second way into a file, if the server has a channel to spare. It is a task of its own, so that a channel
 /// which comes too late is closed.
 fn open_second(connection: Connection, part: String) -> JoinHandle<Option<Second>> {
-    tokio::spawn(async move {
+    let span = span(connection.host());
+    let work = async move {
         let live = match start_spare(&connection).await {
             Ok(live) => live?,
             Err(error) => {
@@ -166,13 +168,16 @@ fn open_second(connection: Connection, part: String) -> JoinHandle<Option<Second
             .within("opening a file", after, async { Ok(open.await) })
             .await;
         match opened {
-            Ok(Ok(opened)) => Some(Second {
-                handle: opened.handle,
-                live,
-            }),
+            Ok(Ok(opened)) if !opened.handle.contains(char::REPLACEMENT_CHARACTER) => {
+                Some(Second {
+                    handle: opened.handle,
+                    live,
+                })
+            }
             _ => None,
         }
-    })
+    };
+    tokio::spawn(work.instrument(span))
 }
 
 /// Sends the content and closes the file: the close follows the last writes without waiting for their answers.

@@ -44,6 +44,23 @@ impl Target {
         }
     }
 
+    /// Whether both are the same host by the same way, whatever they are called: a hop that has no name of its own is
+    /// called after the host that it leads to.
+    pub(super) fn is_same_but_for_names(&self, other: &Self) -> bool {
+        let renamed = Self {
+            name: self.name.clone(),
+            jumps: self.jumps.clone(),
+            ..other.clone()
+        };
+        *self == renamed
+            && self.jumps.len() == other.jumps.len()
+            && self
+                .jumps
+                .iter()
+                .zip(&other.jumps)
+                .all(|(hop, other)| hop.is_same_but_for_names(other))
+    }
+
     /// The name and port under which its host keys are looked up and written: the alias, which has no port, or the
     /// address.
     #[must_use]

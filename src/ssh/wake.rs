@@ -1,7 +1,8 @@
-//! A look at the link after this machine has slept.
+//! A look at the link after this machine has slept, or when there is reason to doubt it.
 //!
-//! Main function: [`watch`]. Invariant: a connection that does not answer soon after a sleep is given up at once, for
-//! every waiting caller; while the machine is awake nothing is sent from here.
+//! Main functions: [`watch`] and [`still_there`]. Invariant: a connection that does not answer soon after a sleep is
+//! given up at once, for every waiting caller, whatever its keepalive; while the machine is awake nothing is sent from
+//! here unasked.
 //!
 //! Timers stand still while a machine is suspended, so the keepalive goes on where it was and would take its whole
 //! bound to notice that the other side, or something between, has forgotten the connection long ago.
@@ -11,45 +12,50 @@ use std::time::{Duration, SystemTime};
 
 use super::cause::LostCause;
 use super::connection::Inner;
-use super::options::Keepalive;
 
-/// How often the clock is looked at, at most.
+/// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long the answer to the first question after a sleep may take, at least.
-const ANSWER: Duration = Duration::from_secs(5);
+/// What a look may be late by. What a busy machine delays more is taken for a sleep, and one question is asked in vain.
+const LATE: Duration = Duration::from_secs(3);
+/// How long the answer to a question may take. A link that is slower than this after a sleep is dialled again.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Watches the clock for gaps until the connection has ended.
-pub(super) async fn watch(connection: Weak<Inner>, keepalive: Keepalive) {
-    let look = LOOK.min(keepalive.interval);
-    // What a busy machine delays is not taken for a sleep, and if it were, one question would be asked.
-    let slept = look + keepalive.interval.max(Duration::from_secs(1));
+pub(super) async fn watch(connection: Weak<Inner>) {
     loop {
         let before = SystemTime::now();
-        tokio::time::sleep(look).await;
+        tokio::time::sleep(LOOK).await;
         // A clock that is set back has not slept.
         let passed = before.elapsed().unwrap_or_default();
         let Some(connection) = connection.upgrade() else {
             return;
         };
-        let shared = connection.shared.clone();
-        if shared.closed.is_cancelled() {
+        if connection.shared.closed.is_cancelled() {
             return;
         }
-        if passed < slept {
+        if passed < LOOK + LATE {
             continue;
         }
-        tracing::debug!(host = %connection.host, ?passed, "after a sleep: is the host still there?");
-        let answer = async {
-            tokio::select! {
-                answered = connection.handle.send_ping() => answered.is_ok(),
-                () = shared.closed.cancelled() => true,
-            }
-        };
-        let bound = ANSWER.max(keepalive.interval);
-        if !tokio::time::timeout(bound, answer).await.unwrap_or(false) {
-            shared.set_cause(LostCause::Silent);
-            shared.closed.cancel();
+        tracing::debug!(?passed, "after a sleep: is the host still there?");
+        if !still_there(&connection).await {
             return;
         }
     }
+}
+
+/// Asks the server for a sign of life. A connection that gives none is ended, and lost for everybody.
+pub(super) async fn still_there(connection: &Inner) -> bool {
+    let closed = &connection.shared.closed;
+    tokio::select! {
+        biased;
+        () = closed.cancelled() => return false,
+        answered = tokio::time::timeout(ANSWER, connection.handle.send_ping()) => {
+            if matches!(answered, Ok(Ok(()))) {
+                return true;
+            }
+        }
+    }
+    connection.shared.set_cause(LostCause::Silent);
+    closed.cancel();
+    false
 }

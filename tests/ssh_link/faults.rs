@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt as _;
 use handover::ssh::{
@@ -108,7 +109,7 @@ async fn a_link_that_all_but_stands_still_has_a_deadline_with_a_name() {
         for sftp in [true, false] {
             let proxy = proxy(&sshd).await;
             let (target, mut options) = behind(&sshd, proxy.address().port());
-            options.deadlines.progress = Duration::from_secs(2);
+            options.deadlines.progress = Duration::from_secs(4);
             let connection = Connection::open(&target, &options).await.unwrap();
             let files: Box<dyn Files> = if sftp {
                 Box::new(connection.sftp().await.unwrap())
@@ -116,10 +117,12 @@ async fn a_link_that_all_but_stands_still_has_a_deadline_with_a_name() {
                 Box::new(connection.exec_files())
             };
             let begun = AtomicU64::new(0);
+            let last = Mutex::new(Instant::now());
             let slow = |_: u64| {
                 if begun.fetch_add(1, Ordering::SeqCst) == 3 {
                     proxy.rate(1);
                 }
+                *last.lock().unwrap() = Instant::now();
             };
             let (path, back) = (remote(&sshd, "slow"), sshd.path("slow.back"));
             let moving = async {
@@ -139,8 +142,89 @@ async fn a_link_that_all_but_stands_still_has_a_deadline_with_a_name() {
                 "upload {upload}, sftp {sftp}: {error:?}"
             );
             assert!(!back.exists());
+            // Tidying up waits for nothing that does not move either.
+            let since = last.lock().unwrap().elapsed();
+            assert!(since < Duration::from_millis(6500), "{since:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn what_moves_slowly_over_sftp_outlives_the_deadline_of_what_stands_still() {
+    let sshd = start(&[]);
+    let local = sshd.path("local");
+    // All of it is on its way at once, and the answer to its close comes last.
+    fs::write(&local, vec![7; 3 << 20]).unwrap();
+    let proxy = proxy(&sshd).await;
+    let (target, mut options) = behind(&sshd, proxy.address().port());
+    options.deadlines.progress = Duration::from_secs(3);
+    let connection = Connection::open(&target, &options).await.unwrap();
+    let files = connection.sftp().await.unwrap();
+    proxy.rate(300_000);
+    let begun = Instant::now();
+    let (path, other) = (remote(&sshd, "slow"), remote(&sshd, "other"));
+    let (sent, written) = tokio::join!(
+        files.upload(&local, &path, &|_| {}),
+        // Behind the others on the same channel.
+        async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            files.write(&other, b"small").await
+        }
+    );
+    assert_eq!(sent.unwrap(), 3 << 20);
+    written.unwrap();
+    assert!(begun.elapsed() > options.deadlines.progress * 2);
+    assert_eq!(fs::read(sshd.path("slow")).unwrap(), vec![7; 3 << 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_command_waits_for_its_turn_behind_a_long_upload_that_others_read_beside() {
+    let sshd = start(&["MaxSessions 1".to_owned()]);
+    let (local, log) = (sshd.path("local"), sshd.path("log"));
+    fs::write(&local, vec![7; 32 << 20]).unwrap();
+    fs::write(&log, "a line\n").unwrap();
+    let proxy = proxy(&sshd).await;
+    let (target, mut options) = behind(&sshd, proxy.address().port());
+    options.deadlines.channel_open = Duration::from_secs(8);
+    let connection = Connection::open(&target, &options).await.unwrap();
+    let files = connection.sftp().await.unwrap();
+    proxy.rate(1_600_000);
+    let (path, log) = (remote(&sshd, "long"), remote(&sshd, "log"));
+    let (begun, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let progress = |bytes: u64| begun.store(bytes, Ordering::SeqCst);
+    let started = async || {
+        while begun.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let upload = async {
+        let sent = files.upload(&local, &path, &progress).await;
+        done.store(true, Ordering::SeqCst);
+        sent
+    };
+    let command = async {
+        started().await;
+        run(&connection, "echo in turn").await
+    };
+    let reads = async {
+        started().await;
+        // The command waits by now.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let read = files.read_from(&log, 0, 100).await.unwrap();
+        (read, done.load(Ordering::SeqCst))
+    };
+    let since = Instant::now();
+    let (sent, said, (read, too_late)) = tokio::join!(upload, command, reads);
+    assert_eq!(sent.unwrap(), 32 << 20);
+    assert_eq!(
+        (said.as_str(), read.as_slice()),
+        ("in turn\n", &b"a line\n"[..])
+    );
+    assert!(!too_late, "the read waited for the end of the upload");
+    assert!(since.elapsed() > options.deadlines.channel_open * 2);
+    assert_eq!(files.read(&log, 100).await.unwrap(), b"a line\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,12 +294,8 @@ async fn a_machine_that_wakes_connects_again_once() {
     let at = |name: &str| home.path().join(name);
     fs::create_dir_all(at(".ssh")).unwrap();
     fs::write(at(".ssh/known_hosts"), known(&sshd, port)).unwrap();
-    // So many may stay unanswered that the keepalive alone would take an hour.
-    fs::write(
-        at("ssh_config"),
-        "Host *\nServerAliveInterval 1\nServerAliveCountMax 3600\n",
-    )
-    .unwrap();
+    // The keepalive alone would take a quarter of an hour.
+    fs::write(at("ssh_config"), "Host *\nServerAliveInterval 300\n").unwrap();
     fs::create_dir(at("config")).unwrap();
     let hosts = format!(
         "[hosts.box]\nhost = \"{}@127.0.0.1\"\nport = {port}\nidentity_file = {:?}\n",
@@ -245,7 +325,7 @@ async fn a_machine_that_wakes_connects_again_once() {
     running.signal("-STOP");
     proxy.silence();
     // The sleep itself: it has to be longer than what a busy machine does to a timer.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     running.signal("-CONT");
     assert!(
         wait_for(AT_ONCE * 2, || stderr().contains("was lost")),

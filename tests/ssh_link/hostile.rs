@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use crate::sshd::keygen;
 
 /// No call may take longer, whatever the server does.
-const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 /// The file that the honest server has.
 const CONTENT: &[u8] = b"an honest answer";
 
@@ -35,10 +35,12 @@ const OPEN: u8 = 3;
 const READ: u8 = 5;
 const WRITE: u8 = 6;
 const FSTAT: u8 = 8;
+const REMOVE: u8 = 13;
 const STAT: u8 = 17;
+const RENAME: u8 = 18;
 
 /// What the server sends for a request of this type and number; `None` is the honest answer.
-type Attack = Arc<dyn Fn(u8, u32) -> Option<Vec<u8>> + Send + Sync>;
+pub(crate) type Attack = Arc<dyn Fn(u8, u32) -> Option<Vec<u8>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Hostile {
@@ -47,7 +49,11 @@ struct Hostile {
     version: Vec<u8>,
     channels: Arc<Mutex<std::collections::HashMap<ChannelId, Channel<Msg>>>>,
     unasked: Arc<Mutex<Vec<bool>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
+
+/// The type of a request, and the texts that it begins with.
+type Request = (u8, Vec<String>);
 
 /// A packet of SFTP: its length, type, number and content.
 fn packet(kind: u8, id: u32, content: &[u8]) -> Vec<u8> {
@@ -95,7 +101,7 @@ fn size(id: u32, size: u64) -> Vec<u8> {
     )
 }
 
-fn honest_version() -> Vec<u8> {
+pub(crate) fn honest_version() -> Vec<u8> {
     [&5u32.to_be_bytes()[..], &[2], &3u32.to_be_bytes()].concat()
 }
 
@@ -123,6 +129,8 @@ async fn sftp(server: Hostile, channel: Channel<Msg>) {
         }
         let kind = request[0];
         let id = u32::from_be_bytes(request[1..5].try_into().unwrap());
+        let seen = (kind, texts(&request[5..]));
+        server.requests.lock().unwrap().push(seen);
         let answer = if kind == 1 {
             server.version.clone()
         } else {
@@ -133,6 +141,19 @@ async fn sftp(server: Hostile, channel: Channel<Msg>) {
             return;
         }
     }
+}
+
+/// The texts that stand in front.
+fn texts(mut bytes: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some((length, rest)) = bytes.split_at_checked(4)
+        && let length = u32::from_be_bytes(length.try_into().unwrap()) as usize
+        && let Some((text, rest)) = rest.split_at_checked(length)
+    {
+        texts.push(String::from_utf8_lossy(text).into_owned());
+        bytes = rest;
+    }
+    texts
 }
 
 /// Opens channels of every kind that a server can, and notes which were accepted.
@@ -215,6 +236,12 @@ impl Handler for Hostile {
     ) -> Result<(), Self::Error> {
         let channel = self.channels.lock().unwrap().remove(&id).unwrap();
         session.channel_success(id)?;
+        if command == b"ends and hangs up" {
+            // All in one flight.
+            session.exit_status_request(id, 7)?;
+            session.close(id)?;
+            return session.disconnect(russh::Disconnect::ByApplication, "bye", "");
+        }
         let (ends, handle) = (command == b"ends", session.handle());
         tokio::spawn(async move {
             let noise = vec![b'x'; 32 * 1024];
@@ -238,15 +265,16 @@ impl Handler for Hostile {
 }
 
 /// A hostile server, and how it is reached.
-struct Place {
+pub(crate) struct Place {
     home: TempDir,
-    target: Target,
-    options: ConnectOptions,
+    pub(crate) target: Target,
+    pub(crate) options: ConnectOptions,
     unasked: Arc<Mutex<Vec<bool>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Place {
-    async fn new(attack: Attack, version: Vec<u8>) -> Self {
+    pub(crate) async fn new(attack: Attack, version: Vec<u8>) -> Self {
         let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
         let home = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -269,7 +297,9 @@ impl Place {
             version,
             channels: Arc::default(),
             unasked: Arc::clone(&unasked),
+            requests: Arc::default(),
         };
+        let requests = Arc::clone(&server.requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (config, mut server) = (Arc::clone(&config), server.clone());
@@ -293,6 +323,7 @@ impl Place {
             target,
             options,
             unasked,
+            requests,
         }
     }
 
@@ -407,10 +438,6 @@ async fn wrong_huge_and_missing_answers_are_bounded_errors() {
         (
             "a huge handle",
             only(OPEN, |id| handle(id, &[b'h'; 200_000])),
-        ),
-        (
-            "a handle of no text",
-            only(OPEN, |id| handle(id, &[0xff, 0xfe, 0])),
         ),
         ("a size beyond all", only(FSTAT, |id| size(id, u64::MAX))),
         (
@@ -540,4 +567,71 @@ async fn channels_that_the_server_opens_are_refused_and_output_is_bounded() {
             .all(|accepted| !accepted)
     );
     assert!(!connection.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_of_no_text_is_no_sftp_and_is_never_used() {
+    let attack = only(OPEN, |id| handle(id, &[b'h', 0xff, 0xfe, 0]));
+    let place = Place::new(attack, honest_version()).await;
+    let results = place.every_call().await;
+    for (call, result) in results.iter().enumerate() {
+        // A size, a directory and a removal take no handle.
+        let unavailable = matches!(result, Err(SshError::SftpUnavailable { .. }));
+        assert_eq!(
+            unavailable,
+            ![2, 6, 7].contains(&call),
+            "{call}: {result:?}"
+        );
+    }
+    let requests = place.requests.lock().unwrap();
+    let used = |kind: u8| requests.iter().any(|(seen, _)| *seen == kind);
+    assert!(!used(READ) && !used(WRITE) && !used(RENAME));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_file_is_there_whatever_fails_while_it_is_replaced() {
+    // The server refuses to rename over it, and then to give the new one its name.
+    let renames = Mutex::new(0);
+    let attack: Attack = Arc::new(move |kind, id| {
+        let mut renames = renames.lock().unwrap();
+        *renames += u32::from(kind == RENAME);
+        (kind == RENAME && (*renames == 1 || *renames == 3)).then(|| status(id, 4, b"no"))
+    });
+    let place = Place::new(attack, honest_version()).await;
+    let files = place.connect().await.sftp().await.unwrap();
+    let path: RemotePath = "/home/file".parse().unwrap();
+    let error = files.write(&path, b"new").await.unwrap_err();
+    assert!(matches!(error, SshError::Remote { .. }), "{error:?}");
+    let changes: Vec<Request> = place
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(kind, _)| [RENAME, REMOVE].contains(kind))
+        .cloned()
+        .collect();
+    let (part, file, old) = ("/home/file.part", "/home/file", "/home/file.old");
+    let renamed = |from: &str, to: &str| (RENAME, vec![from.to_owned(), to.to_owned()]);
+    let wanted = [
+        renamed(part, file),
+        renamed(file, old),
+        renamed(part, file),
+        renamed(old, file),
+        (REMOVE, vec![part.to_owned()]),
+    ];
+    assert_eq!(changes, wanted);
+}
+
+#[tokio::test]
+async fn a_command_that_has_ended_is_no_loss_although_the_server_hangs_up_with_it() {
+    let place = Place::new(Arc::new(|_, _| None), honest_version()).await;
+    for round in 0..20 {
+        let connection = place.connect().await;
+        let output = connection
+            .exec("ends and hangs up", ExecOptions::new("a test"))
+            .await
+            .unwrap_or_else(|error| panic!("{round}: {error:?}"));
+        assert_eq!(output.status, ExitStatus::Code(7));
+        connection.closed().await;
+    }
 }

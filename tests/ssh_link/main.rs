@@ -12,8 +12,9 @@ mod pool;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod shut_window;
+mod slow;
+mod spans;
 #[path = "../support/sshd.rs"]
-#[expect(dead_code, reason = "shared with other test binaries")]
 mod sshd;
 mod support;
 mod trips;

@@ -114,3 +114,40 @@ async fn a_failed_attempt_is_told_to_all_who_wait_and_made_anew() {
     assert!(given_up.is_err());
     assert_eq!(run(&kept.unwrap(), "echo in").await, "in\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn hosts_behind_one_bastion_share_its_connection_and_its_login() {
+    let bastion = start(&[]);
+    let hosts = [start(&[]), start(&[])];
+    let pool = Pool::new(options(&[&bastion, &hosts[0], &hosts[1]]));
+    let behind = |place: usize| {
+        let mut through = target(&hosts[place], ["one", "two"][place], "id_ed25519");
+        // A hop without a name of its own is called after the host behind it.
+        let name = format!("{}.jump1", through.name);
+        through.jumps = vec![target(&bastion, &name, "id_ed25519")];
+        through
+    };
+    let targets = [behind(0), behind(1)];
+    let (one, two) = tokio::join!(pool.connect(&targets[0]), pool.connect(&targets[1]));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(run(&one, "echo one").await, "one\n");
+    assert_eq!(run(&two, "echo two").await, "two\n");
+    // One more of somebody's own, and one in the place of one that has died.
+    let apart = pool.connect_apart(&targets[0]).await.unwrap();
+    assert!(!apart.is_same(&one));
+    hosts[1].kill_connections();
+    two.closed().await;
+    let again = pool.connect(&targets[1]).await.unwrap();
+    assert_eq!(run(&again, "echo again").await, "again\n");
+    assert_eq!(count(&bastion, "Accepted publickey"), 1);
+    assert_eq!(count(&hosts[0], "Accepted publickey"), 2);
+
+    // One that falls silent is not handed out for ever, though nothing has noticed it yet.
+    again.close().await;
+    bastion.stop_connections();
+    let next = tokio::time::timeout(AT_ONCE * 4, pool.connect(&targets[1])).await;
+    assert_eq!(run(&next.unwrap().unwrap(), "echo new").await, "new\n");
+    assert_eq!(count(&bastion, "Accepted publickey"), 2);
+    pool.close().await;
+}

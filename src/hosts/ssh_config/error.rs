@@ -130,15 +130,6 @@ pub enum SyntaxProblem {
     /// `Match all` with something else than `canonical` or `final` in front.
     #[error("'all' cannot be combined with other criteria")]
     AllCombined,
-    /// An `Include` that depends on what is not known when files are read.
-    #[error("an Include with tokens or variables is not supported")]
-    IncludeToken,
-    /// An `Include` in another user's home.
-    #[error("an Include in the home of another user is not supported")]
-    IncludeUser,
-    /// A pattern of an `Include` is none.
-    #[error("the Include's pattern is malformed")]
-    IncludePattern,
 }
 
 /// Why the value of a keyword has no meaning. It never repeats the value.
@@ -187,6 +178,9 @@ pub enum InvalidSshValue {
     /// A path that depends on the working directory.
     #[error("the path is neither absolute nor in the home directory")]
     Relative,
+    /// A pattern of files that is none.
+    #[error("the pattern of files is malformed")]
+    Pattern,
     /// `none` beside other values.
     #[error("'none' stands with other values")]
     NoneCombined,

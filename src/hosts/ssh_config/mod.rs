@@ -8,9 +8,10 @@
 //! # What becomes of each keyword
 //!
 //! `Host` (patterns, negation), `Match` (`host`, `originalhost`, `user`, `localuser`, `all`, `final`, `canonical`, and
-//! `!`) and `Include` (patterns, relative paths, `~`; 16 levels) divide the configuration. A host that a `Match exec`,
-//! or a criterion that is not named here, could apply to is refused: no command is run, and nothing is guessed. All
-//! else:
+//! `!`) and `Include` (patterns, relative paths, `~`, `${...}`, `%d %i %L %l %u`; 16 levels) divide the configuration. A
+//! host that a `Match exec`, or a criterion that is not named here, could apply to is refused: no command is run, and
+//! nothing is guessed. The same goes for an `Include` that cannot be followed: with the tokens of a host, an unset
+//! variable, or the home of another user. All else:
 //!
 //! | class | keywords |
 //! |---|---|
@@ -37,6 +38,8 @@
 //! - `~` and `%d` are the home that the environment names; for ssh(1) it is the one in the user database. The home of
 //!   another user (`~name`) is refused.
 //! - known_hosts files and agents with relative paths are refused.
+//! - Variables and tokens in an `Include` are expanded, as by ssh(1) from OpenSSH 9.9 on; those before it take them for
+//!   parts of a file's name.
 //! - A configuration file that cannot be opened is an error, and a missing one is empty, an included one too.
 //! - `ServerAliveInterval 0` does not turn the keepalive off: the time of the library's own settings holds, so that a
 //!   silent link is always noticed.
@@ -83,21 +86,22 @@ pub struct SshConfig {
 }
 
 impl SshConfig {
-    /// Reads the files that [`Places`] names, and those that they include.
+    /// Reads the files that [`Places`] names, and those that they include. `local`: what variables and tokens in an
+    /// `Include` mean.
     ///
     /// # Errors
     ///
     /// [`HostsError::Read`], [`HostsError::TooLarge`], and [`HostsError::SshConfig`] with what concerns no host alone.
-    pub fn load(places: &Places) -> Result<Self, HostsError> {
+    pub fn load(places: &Places, local: &LocalMachine) -> Result<Self, HostsError> {
         let mut files = Vec::new();
         if let Some(path) = &places.ssh_config {
             let base = places.ssh_dir();
-            files.extend(Reader::new(&places.home, &base).read(path, true)?);
+            files.extend(Reader::new(local, &base).read(path, true)?);
         }
         if let Some(path) = &places.system_ssh_config {
             // As ssh(1): the system's own file is root's business.
             let base = path.parent().unwrap_or(path);
-            files.extend(Reader::new(&places.home, base).read(path, false)?);
+            files.extend(Reader::new(local, base).read(path, false)?);
         }
         let mut literals = BTreeMap::new();
         for file in &files {

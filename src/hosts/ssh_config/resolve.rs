@@ -371,7 +371,11 @@ impl Pass<'_> {
                         }
                     };
                 }
-                Item::Include { files, .. } => {
+                Item::Include { files, unread, .. } => {
+                    if let Some(reason) = unread.as_ref().filter(|_| active) {
+                        let reason = reason.clone();
+                        return Err(self.resolver.invalid("Include", &at(), reason));
+                    }
                     for file in files {
                         self.walk(file, active, never || !active)?;
                     }

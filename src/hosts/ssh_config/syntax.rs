@@ -5,7 +5,7 @@
 //! line matters.
 
 use super::criteria::Criteria;
-use super::error::SyntaxProblem;
+use super::error::{InvalidSshValue, SyntaxProblem};
 use super::lexer::{Cut, cut};
 use super::pattern::HostPattern;
 use super::tree::File;
@@ -29,6 +29,8 @@ pub(super) enum Item {
         patterns: Vec<String>,
         /// Filled when the files are read.
         files: Vec<File>,
+        /// Why the first pattern that could not be followed could not: an error for the hosts that the line applies to.
+        unread: Option<InvalidSshValue>,
     },
     Setting(Setting),
 }
@@ -98,6 +100,7 @@ fn item(cut: Cut<'_>) -> Result<Item, SyntaxProblem> {
         "include" => Item::Include {
             patterns: cut.words,
             files: Vec::new(),
+            unread: None,
         },
         _ => Item::Setting(Setting {
             keyword: cut.keyword,

@@ -50,6 +50,8 @@ impl Machine {
 
     fn local(&self) -> LocalMachine {
         let mut local = LocalMachine::of(&self.places).with_environment(|name| match name {
+            // A pattern, as in ssh(1).
+            "INCLUDED" => Some("sub?1?".to_owned()),
             "KEYS" => Some("/keys/%h".to_owned()),
             "SOCK" => Some("/run/agent".to_owned()),
             _ => None,
@@ -61,7 +63,7 @@ impl Machine {
     }
 
     fn load(&self) -> SshConfig {
-        SshConfig::load(&self.places).unwrap()
+        SshConfig::load(&self.places, &self.local()).unwrap()
     }
 
     fn resolve(&self, address: &str) -> Result<ResolvedHost, SshConfigError> {
@@ -175,31 +177,73 @@ fn an_include_belongs_to_its_block_and_does_not_end_it() {
 #[test]
 fn files_that_include_themselves_and_files_without_end_are_refused() {
     let machine = Machine::new("Include config\n");
-    let error = SshConfig::load(&machine.places).unwrap_err().to_string();
+    let error = SshConfig::load(&machine.places, &machine.local())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("config:1:1: more than 16 levels"), "{error}");
     let machine = Machine::new("Include config config config\n");
-    assert!(SshConfig::load(&machine.places).is_err());
+    assert!(SshConfig::load(&machine.places, &machine.local()).is_err());
     machine.write("home/.ssh/config", &"Include one\n".repeat(2000));
     machine.write("home/.ssh/one", "User x\n");
-    let error = SshConfig::load(&machine.places).unwrap_err().to_string();
+    let error = SshConfig::load(&machine.places, &machine.local())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("more than 1024 included files"), "{error}");
-    for bad in [
-        "Include ~root/x",
-        "Include %d/x",
-        "Include ${HOME}/x",
-        "Include /a/[b",
-    ] {
-        machine.write("home/.ssh/config", bad);
-        let error = SshConfig::load(&machine.places).unwrap_err();
-        let syntax = SshConfigError::Syntax {
-            at: Position {
-                path: machine.path("home/.ssh/config"),
-                line: 1,
-                column: 1,
+}
+
+#[test]
+fn an_include_that_cannot_be_followed_concerns_the_hosts_that_it_applies_to_alone() {
+    let machine = Machine::new("");
+    for (pattern, wanted) in [
+        ("~root/x", InvalidSshValue::OtherHome),
+        ("/a/[b", InvalidSshValue::Pattern),
+        ("conf.d/%h", InvalidSshValue::Token { token: 'h' }),
+        ("%", InvalidSshValue::Token { token: ' ' }),
+        (
+            "${NOT_SET}/x",
+            InvalidSshValue::Variable {
+                name: "NOT_SET".to_owned(),
             },
-            source: SyntaxProblem::Quote,
+        ),
+        ("${KEYS", InvalidSshValue::VariableOpen),
+    ] {
+        let text = format!("Host box near\nInclude {pattern}\nUser ada\nHost far\nUser grace\n");
+        machine.write("home/.ssh/config", &text);
+        assert_eq!(machine.names(), ["box", "far", "near"], "{pattern}");
+        assert_eq!(
+            machine.resolve("far").unwrap().user.as_deref(),
+            Some("grace")
+        );
+        let error = machine.resolve("box").unwrap_err();
+        let SshConfigError::Value {
+            keyword,
+            at,
+            source,
+            ..
+        } = error
+        else {
+            panic!("{pattern}: {error:?}");
         };
-        assert_eq!(error.to_string(), syntax.to_string(), "{bad}");
+        assert_eq!((keyword, at.line, source), ("Include", 2, wanted));
+    }
+}
+
+#[test]
+fn an_include_may_hold_variables_and_the_tokens_of_this_machine() {
+    for (pattern, file) in [
+        ("${INCLUDED}/conf", "home/.ssh/sub[1]/conf"),
+        ("${INCLUDED}/*.d", "home/.ssh/sub[1]/a.d"),
+        ("~/${INCLUDED}", "home/sub[1]"),
+        ("%d/of-home", "home/of-home"),
+        ("%u.conf", "home/.ssh/ada.conf"),
+        ("by/%i", "home/.ssh/by/1000"),
+        ("by/%L-%l", "home/.ssh/by/desk-desk.example"),
+        ("100%%", "home/.ssh/100%"),
+    ] {
+        let machine = Machine::new(&format!("Include {pattern}\nPort 7\n"));
+        machine.write(file, "Port 2222\n");
+        let host = machine.resolve("box").unwrap();
+        assert_eq!(host.port, Some(2222), "{pattern}");
     }
 }
 
@@ -210,14 +254,14 @@ fn a_missing_file_is_empty_and_an_unreadable_one_an_error() {
     assert_eq!(machine.load(), SshConfig::default());
     fs::create_dir(machine.path("home/.ssh/config")).unwrap();
     assert!(matches!(
-        SshConfig::load(&machine.places),
+        SshConfig::load(&machine.places, &machine.local()),
         Err(HostsError::Read { .. })
     ));
     let large = vec![b'\n'; (1 << 20) + 1];
     let machine = Machine::new("");
     crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &large).unwrap();
     assert!(matches!(
-        SshConfig::load(&machine.places),
+        SshConfig::load(&machine.places, &machine.local()),
         Err(HostsError::TooLarge { .. })
     ));
 }
@@ -239,7 +283,7 @@ fn a_file_that_others_can_write_is_refused() {
         for (mode, is_refused) in [(0o602, bad), (0o620, bad), (0o644, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let refused = matches!(
-                SshConfig::load(&machine.places),
+                SshConfig::load(&machine.places, &machine.local()),
                 Err(HostsError::SshConfig(SshConfigError::Permissions { path: named })) if named == path
             );
             assert_eq!(refused, is_refused, "{file} {mode:o}");
@@ -582,7 +626,9 @@ fn whatever_is_no_line_fails_the_whole() {
         ("User \u{0}", 1),
     ] {
         let machine = Machine::new(config);
-        let error = SshConfig::load(&machine.places).unwrap_err().to_string();
+        let error = SshConfig::load(&machine.places, &machine.local())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.ends_with(&format!("config:{line}:1")),
             "{config:?}: {error}"
@@ -635,7 +681,7 @@ proptest! {
     #[test]
     fn resolving_never_panics_and_gives_the_same_again(lines in proptest::collection::vec(line(), 0..12)) {
         let machine = Machine::new(&lines.join("\n"));
-        if let Ok(config) = SshConfig::load(&machine.places) {
+        if let Ok(config) = SshConfig::load(&machine.places, &machine.local()) {
             let name: HostName = "box".parse().unwrap();
             let ask = || config.resolve(&name, &"box".parse().unwrap(), &machine.local());
             prop_assert_eq!(format!("{:?}", ask()), format!("{:?}", ask()));
@@ -646,7 +692,7 @@ proptest! {
     fn bytes_of_any_kind_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let machine = Machine::new("");
         crate::private_fs::write_atomic(&machine.path("home/.ssh/config"), &bytes).unwrap();
-        if SshConfig::load(&machine.places).is_ok() {
+        if SshConfig::load(&machine.places, &machine.local()).is_ok() {
             let _ = machine.resolve("box");
         }
     }

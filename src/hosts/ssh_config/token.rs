@@ -53,31 +53,20 @@ impl Tokens<'_> {
     ///
     /// [`InvalidSshValue`]: `Token`, `Variable` and `VariableOpen`.
     pub(super) fn expand(&self, value: &str) -> Result<String, InvalidSshValue> {
-        let with_variables = |name: &str| {
-            let unset = || InvalidSshValue::Variable {
-                name: name.to_owned(),
-            };
-            self.local.variable(name).ok_or_else(unset)
-        };
-        expand(value, |token| self.token(token), Some(&with_variables))
+        let variables = |name: &str| variable(self.local, name);
+        expand(value, |token| self.token(token), Some(&variables))
     }
 
     fn token(&self, token: char) -> Option<String> {
-        let local = self.local;
         Some(match token {
             'C' => self.connection_hash()?,
-            'd' => local.home.to_string_lossy().into_owned(),
             'h' => self.host.to_owned(),
-            'i' => local.user_id?.to_string(),
             'j' => self.jump.to_owned(),
             'k' => self.key_alias.to_owned(),
-            'L' => local.name.split('.').next()?.to_owned(),
-            'l' => local.name.clone(),
             'n' => self.original_host.to_owned(),
             'p' => self.port.to_string(),
             'r' => self.user?.to_owned(),
-            'u' => local.user.clone()?,
-            _ => return None,
+            other => return local_token(self.local, other),
         })
     }
 
@@ -90,6 +79,36 @@ impl Tokens<'_> {
         let digest = Sha1::digest(text.as_bytes());
         Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+/// The tokens that mean the same for every host.
+fn local_token(local: &LocalMachine, token: char) -> Option<String> {
+    Some(match token {
+        'd' => local.home.to_string_lossy().into_owned(),
+        'i' => local.user_id?.to_string(),
+        'L' => local.name.split('.').next()?.to_owned(),
+        'l' => local.name.clone(),
+        'u' => local.user.clone()?,
+        _ => return None,
+    })
+}
+
+fn variable(local: &LocalMachine, name: &str) -> Result<String, InvalidSshValue> {
+    let unset = || InvalidSshValue::Variable {
+        name: name.to_owned(),
+    };
+    local.variable(name).ok_or_else(unset)
+}
+
+/// Expands `${...}`, and those tokens that mean the same for every host, in a pattern of files. What a token stands for
+/// is no pattern.
+///
+/// # Errors
+///
+/// [`InvalidSshValue`]: `Token`, `Variable` and `VariableOpen`.
+pub(super) fn include(value: &str, local: &LocalMachine) -> Result<String, InvalidSshValue> {
+    let token = |token| local_token(local, token).map(|text| glob::Pattern::escape(&text));
+    expand(value, token, Some(&|name| variable(local, name)))
 }
 
 /// Expands `%%` and `%h` in a `HostName`.

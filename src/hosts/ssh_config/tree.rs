@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::{SshConfigError, SyntaxProblem};
+use super::error::{InvalidSshValue, SshConfigError};
+use super::local::LocalMachine;
 use super::owner;
 use super::pattern::host_line_matches;
 use super::syntax::{BadLine, Item, Line, parse};
+use super::token;
 use crate::hosts::error::{HostsError, Position};
 use crate::hosts::file;
 
@@ -28,17 +30,17 @@ pub(super) struct File {
 /// Reads one configuration file, and those that it includes.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    /// What a `~` in an `Include` means.
-    pub(super) home: &'a Path,
+    /// What a `~`, tokens and variables in an `Include` mean.
+    pub(super) local: &'a LocalMachine,
     /// The directory of relative `Include`s.
     pub(super) base: &'a Path,
     files: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(home: &'a Path, base: &'a Path) -> Self {
+    pub(super) fn new(local: &'a LocalMachine, base: &'a Path) -> Self {
         Self {
-            home,
+            local,
             base,
             files: 0,
         }
@@ -74,9 +76,17 @@ impl<'a> Reader<'a> {
             })?;
         for line in &mut lines {
             let at = at(&path, line.line, line.column);
-            if let Item::Include { patterns, files } = &mut line.item {
+            if let Item::Include {
+                patterns,
+                files,
+                unread,
+            } = &mut line.item
+            {
                 for pattern in patterns {
-                    self.include(pattern, &at, depth, files)?;
+                    match self.expand(pattern) {
+                        Ok(found) => self.include(found, &at, depth, files)?,
+                        Err(reason) => drop(unread.get_or_insert(reason)),
+                    }
                 }
             }
         }
@@ -85,7 +95,7 @@ impl<'a> Reader<'a> {
 
     fn include(
         &mut self,
-        pattern: &str,
+        found: glob::Paths,
         at: &Position,
         depth: usize,
         files: &mut Vec<File>,
@@ -95,8 +105,8 @@ impl<'a> Reader<'a> {
             what,
             limit,
         };
-        for found in self.expand(pattern, at)? {
-            let path = found.map_err(|error| SshConfigError::List {
+        for path in found {
+            let path = path.map_err(|error| SshConfigError::List {
                 at: at.clone(),
                 source: error.into(),
             })?;
@@ -117,14 +127,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The paths that a pattern stands for, in order.
-    fn expand(&self, pattern: &str, at: &Position) -> Result<glob::Paths, SshConfigError> {
-        let syntax = |problem| SshConfigError::Syntax {
-            at: at.clone(),
-            source: problem,
-        };
-        if pattern.contains('%') || pattern.contains("${") {
-            return Err(syntax(SyntaxProblem::IncludeToken));
-        }
+    fn expand(&self, pattern: &str) -> Result<glob::Paths, InvalidSshValue> {
+        let pattern = &*token::include(pattern, self.local)?;
         let in_home = pattern.strip_prefix("~/");
         let in_home = in_home.or_else(|| pattern.strip_prefix("~\\").filter(|_| cfg!(windows)));
         // What stands in front of the user's pattern is no pattern.
@@ -133,8 +137,8 @@ impl<'a> Reader<'a> {
             format!("{}/{rest}", glob::Pattern::escape(&directory))
         };
         let pattern = match in_home {
-            Some(rest) => below(self.home, rest),
-            None if pattern.starts_with('~') => return Err(syntax(SyntaxProblem::IncludeUser)),
+            Some(rest) => below(&self.local.home, rest),
+            None if pattern.starts_with('~') => return Err(InvalidSshValue::OtherHome),
             None if is_rooted(pattern) => pattern.to_owned(),
             None => below(self.base, pattern),
         };
@@ -143,7 +147,7 @@ impl<'a> Reader<'a> {
             require_literal_separator: true,
             require_literal_leading_dot: true,
         };
-        glob::glob_with(&pattern, options).map_err(|_| syntax(SyntaxProblem::IncludePattern))
+        glob::glob_with(&pattern, options).map_err(|_| InvalidSshValue::Pattern)
     }
 }
 

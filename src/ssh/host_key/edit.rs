@@ -9,13 +9,13 @@
 //! (`.known_hosts-*`), which is to be put back by hand.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use russh::keys::PublicKey;
 
 use super::entry::{Line, Marker, parse_line};
-use super::known_hosts::recorded;
+use super::known_hosts::{MAX_BYTES, recorded};
 use crate::private_fs;
 
 /// How often a file may be replaced by others while its lock is waited for.
@@ -24,12 +24,11 @@ const MAX_REPLACED: usize = 100;
 /// Opens a file for reading and appending (it is made, mode 0600, when missing) and locks it; what it holds comes along.
 pub(super) fn locked(path: &Path) -> io::Result<(File, Vec<u8>)> {
     for _ in 0..MAX_REPLACED {
-        let mut file = private_fs::open_append(path)?;
+        let file = private_fs::open_append(path)?;
         file.lock()?;
         // Whoever had the lock before may have put another file in its place.
         if is_at(&file, path)? {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
+            let bytes = private_fs::rest_at_most(&file, MAX_BYTES)?;
             return Ok((file, bytes));
         }
     }
@@ -79,10 +78,9 @@ fn locked_whole(path: &Path) -> io::Result<(File, Vec<u8>)> {
 /// A handle that may also cut the file, which one for appending may not.
 #[cfg(windows)]
 fn locked_whole(path: &Path) -> io::Result<(File, Vec<u8>)> {
-    let mut file = File::options().read(true).write(true).open(path)?;
+    let file = File::options().read(true).write(true).open(path)?;
     file.lock()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    let bytes = private_fs::rest_at_most(&file, MAX_BYTES)?;
     Ok((file, bytes))
 }
 

@@ -18,6 +18,8 @@ use crate::ssh::SshError;
 use crate::ssh::options::ConnectOptions;
 use crate::ssh::target::Target;
 
+/// The size of the largest file that is read, in bytes: some two hundred thousand hosts.
+pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// The port that needs no `[host]:port`.
 const DEFAULT_PORT: u16 = 22;
 
@@ -76,15 +78,16 @@ impl KnownHosts {
     /// Reads `files`. One that does not exist is empty; a line that does not parse is skipped with a warning.
     ///
     /// # Errors
-    /// [`SshError::KnownHosts`] for a file that exists and cannot be read.
+    /// [`SshError::KnownHosts`] for a file that exists and cannot be read, or has more than 64 MiB.
     pub async fn load(files: &[PathBuf]) -> Result<Self, SshError> {
         let mut known = Self::default();
         for file in files {
             let path = file.clone();
-            let read = tokio::task::spawn_blocking(move || private_fs::read(&path))
-                .await
-                .map_err(io::Error::other)
-                .flatten();
+            let read =
+                tokio::task::spawn_blocking(move || private_fs::read_at_most(&path, MAX_BYTES))
+                    .await
+                    .map_err(io::Error::other)
+                    .flatten();
             match read {
                 Ok(bytes) => known.add(file, &bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -561,6 +564,30 @@ mod tests {
         for name in &names {
             assert_eq!(known.check(name, 22, &key), Verdict::Known, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_without_end_is_an_error_and_never_filled_into_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        for files in [vec![path.clone()], vec!["/dev/zero".into()]] {
+            if !files.iter().all(|file| file.exists()) {
+                continue;
+            }
+            let error = KnownHosts::load(&files).await.unwrap_err();
+            assert!(
+                matches!(&error, SshError::KnownHosts { source, .. } if source.kind() == io::ErrorKind::FileTooLarge),
+                "{error:?}"
+            );
+        }
+        let key = PublicKey::from_openssh(ONE).unwrap();
+        let error = KnownHosts::append(&path, "box", 22, &key)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, SshError::KnownHosts { .. }), "{error:?}");
+        assert_eq!(file.metadata().unwrap().len(), MAX_BYTES + 1);
     }
 
     #[tokio::test]
