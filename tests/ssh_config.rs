@@ -20,6 +20,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+#[path = "support/login.rs"]
+#[expect(dead_code, reason = "shared with other test binaries")]
+mod login;
 #[path = "support/sshd.rs"]
 #[expect(dead_code, reason = "shared with other test binaries")]
 mod sshd;
@@ -856,7 +859,12 @@ fn a_file_that_others_can_write_is_refused_as_ssh_refuses_it() {
 #[test]
 #[ignore = "needs sshd"]
 fn the_way_that_a_file_describes_is_gone_by_both() {
-    let [outer, inner] = [(), ()].map(|()| sshd::Sshd::start(&sshd::SshdOptions::default()));
+    let [outer, inner] = [(), ()].map(|()| {
+        sshd::Sshd::start(&sshd::SshdOptions {
+            config: vec!["LogLevel DEBUG1".to_owned()],
+            ..sshd::SshdOptions::default()
+        })
+    });
     let bench = Bench::new();
     let known = [
         outer.known_hosts_line(&format!("[127.0.0.1]:{}", outer.port()), "ed25519"),
@@ -923,4 +931,97 @@ fn the_way_that_a_file_describes_is_gone_by_both() {
         assert!(told.contains(found), "{found}: {told}");
     }
     assert!(logins(&outer) > 1 && logins(&inner) > 1, "through both");
+    for line in outer.log().iter().chain(&inner.log()) {
+        let Some((_, agreed)) = line.split_once("kex: ") else {
+            continue;
+        };
+        let as_configured = [
+            "algorithm: curve25519-sha256 ",
+            "host key algorithm: ssh-ed25519 ",
+            "client->server cipher: aes128-ctr MAC: hmac-sha2-512 ",
+            "server->client cipher: aes128-ctr MAC: hmac-sha2-512 ",
+        ];
+        let so = as_configured.iter().any(|said| agreed.starts_with(said));
+        assert!(so, "{line}");
+    }
+}
+
+#[test]
+#[ignore = "needs ssh"]
+fn the_local_user_is_known_by_its_name() {
+    let bench = Bench::new();
+    let user = whoami::username().unwrap();
+    let start = &user[..1];
+    for lists in [
+        user.clone(),
+        format!("nobody,{user}"),
+        format!("{start}*"),
+        format!("!nobody,{user}"),
+    ] {
+        let config = format!(
+            "Match localuser {lists}\n  User x\nMatch !localuser {lists}\n  User y\n\
+             Match localuser {lists} host box\n  Port 1022\nMatch localuser !{user},*\n  Port 2022\n"
+        );
+        bench.write("config", &config);
+        bench.compare(&config, "box", None, None);
+        let ours = bench.ours("box", None, None).unwrap();
+        assert_eq!(
+            (ours.user.as_deref(), ours.port),
+            (Some("x"), Some(1022)),
+            "{config}"
+        );
+    }
+}
+
+/// The key that gets in is the agent's.
+#[test]
+#[ignore = "needs sshd"]
+fn an_agent_that_a_file_turns_off_is_not_asked_and_the_key_files_are_offered() {
+    let sshd = sshd::Sshd::start(&sshd::SshdOptions::default());
+    let agent = login::Agent::start(&sshd.path(""));
+    agent.add(&sshd.path("id_ed25519"));
+    let bench = Bench::new();
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    bench.write("known", &sshd.known_hosts_line(&names, "ed25519"));
+    std::fs::create_dir(bench.path("home")).unwrap();
+    for (agent_line, file, wanted) in [
+        ("", "stranger", true),
+        ("IdentityAgent SSH_AUTH_SOCK", "stranger", true),
+        ("IdentityAgent none", "stranger", false),
+        ("IdentityAgent none", "id_rsa", true),
+    ] {
+        let config = format!(
+            "Host inside\n  Hostname 127.0.0.1\n  Port {}\n  UserKnownHostsFile @/known\n  GlobalKnownHostsFile none\n\
+             StrictHostKeyChecking yes\n  IdentityFile {}\n{agent_line}\n",
+            sshd.port(),
+            sshd.path(file).display()
+        );
+        bench.write("config", &config);
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program)
+                .args(arguments)
+                .env_clear()
+                .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+                .env("HOME", bench.path("home"))
+                .env("HANDOVER_SSH_CONFIG", bench.path("config"))
+                .env("SSH_AUTH_SOCK", &agent.socket)
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let file = bench.path("config").display().to_string();
+        let said = run(
+            "ssh",
+            &["-F", &file, "-oBatchMode=yes", "inside", "echo in"],
+        );
+        assert_eq!(said == "in\n", wanted, "ssh: {config}");
+        let said = run(
+            env!("CARGO_BIN_EXE_handover"),
+            &["check", "inside", "--json"],
+        );
+        let accepted = said.contains("\"name\":\"authentication\",\"status\":\"ok\"");
+        assert_eq!(accepted, wanted, "{config}: {said}");
+        assert!(said.contains("\"authentication\""), "{config}: {said}");
+    }
 }

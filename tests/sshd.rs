@@ -9,7 +9,7 @@ mod login;
 mod sshd;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -322,13 +322,86 @@ async fn host_keys_are_judged_as_they_are_on_record() {
         (sshd.known_hosts_line(&names, "ecdsa"), "known"),
     ] {
         assert_eq!(open(&lines).await, wanted, "{lines}");
-        assert_eq!(as_ssh_judges(&sshd), wanted, "ssh(1) on {lines}");
+        let user = [sshd.path("known_hosts")];
+        let judged = as_ssh_judges(&sshd, &user, Path::new("none"));
+        assert_eq!(judged, wanted, "ssh(1) on {lines}");
     }
     assert!(hashed.starts_with("|1|"));
 }
 
-/// What ssh(1) makes of the server's key and the lines that were written last.
-fn as_ssh_judges(sshd: &Sshd) -> &'static str {
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn host_keys_are_judged_by_all_of_the_users_files_and_the_systems() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    keygen(&sshd.path("host_other"), "ed25519", "");
+    let good = &sshd.known_hosts_line(&names, "ed25519");
+    let other = &sshd.known_hosts_line(&names, "other");
+    let bare = &sshd.known_hosts_line("127.0.0.1", "ed25519");
+    let bare_other = &sshd.known_hosts_line("127.0.0.1", "other");
+    let (hashed, revoked) = (&hash(&sshd, good), &format!("@revoked {good}"));
+    let bare_revoked = &format!("@revoked {bare}");
+    let none = &String::new();
+    for (first, second, system, wanted, to_ssh) in [
+        (none, none, none, "unknown", "unknown"),
+        (none, good, none, "known", "known"),
+        (none, none, good, "known", "known"),
+        (none, none, hashed, "known", "known"),
+        (other, none, none, "changed", "changed"),
+        (none, other, none, "changed", "changed"),
+        (none, none, other, "changed", "changed"),
+        (other, good, none, "known", "known"),
+        (good, other, none, "known", "known"),
+        (other, none, good, "known", "known"),
+        (good, none, other, "known", "known"),
+        (good, revoked, none, "revoked", "revoked"),
+        (revoked, good, none, "revoked", "revoked"),
+        (good, none, revoked, "revoked", "revoked"),
+        (revoked, none, good, "revoked", "revoked"),
+        (none, bare, none, "known", "known"),
+        (none, none, bare, "known", "known"),
+        (other, bare, none, "changed", "changed"),
+        (none, other, bare, "changed", "changed"),
+        (bare_other, none, none, "unknown", "unknown"),
+        (bare_other, none, good, "known", "known"),
+        (bare_revoked, none, none, "revoked", "revoked"),
+        // ssh(1) looks for a bare name only where it has found nothing under the name with the port; here a
+        // revocation counts wherever it stands.
+        (bare_revoked, good, none, "revoked", "known"),
+        (good, none, bare_revoked, "revoked", "known"),
+    ] {
+        let files = ["first", "second", "system"].map(|name| sshd.path(name));
+        for (file, lines) in files.iter().zip([first, second, system]) {
+            // No line is no file.
+            let _ = fs::remove_file(file);
+            if !lines.is_empty() {
+                fs::write(file, lines).unwrap();
+            }
+        }
+        let mut options = options(&sshd);
+        let [first_file, second_file, system_file] = files;
+        options.known_hosts = vec![first_file, second_file];
+        options.global_known_hosts = vec![system_file];
+        let told = format!("first:\n{first}second:\n{second}system:\n{system}");
+        let info = scan_host_key(&target(&sshd, "id_ed25519"), &options).await;
+        let judged = match info.unwrap().verdict {
+            Verdict::Known => "known",
+            Verdict::Unknown => "unknown",
+            Verdict::Changed { .. } => "changed",
+            Verdict::Revoked { .. } => "revoked",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(judged, wanted, "{told}");
+        let opened = Connection::open(&target(&sshd, "id_ed25519"), &options).await;
+        assert_eq!(opened.is_ok(), wanted == "known", "{told}");
+        let judged = as_ssh_judges(&sshd, &options.known_hosts, &options.global_known_hosts[0]);
+        assert_eq!(judged, to_ssh, "ssh(1) on {told}");
+    }
+}
+
+/// What ssh(1) makes of the server's key with these files of the user's, and this one of the system's.
+fn as_ssh_judges(sshd: &Sshd, user: &[PathBuf], system: &Path) -> &'static str {
+    let user: Vec<String> = user.iter().map(|file| file.display().to_string()).collect();
     let output = Command::new("ssh")
         .args([
             "-F",
@@ -338,19 +411,11 @@ fn as_ssh_judges(sshd: &Sshd) -> &'static str {
             "-o",
             "StrictHostKeyChecking=yes",
         ])
-        .args([
-            "-o",
-            "GlobalKnownHostsFile=none",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "IdentityAgent=none",
-        ])
+        .args(["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
         .arg("-o")
-        .arg(format!(
-            "UserKnownHostsFile={}",
-            sshd.path("known_hosts").display()
-        ))
+        .arg(format!("GlobalKnownHostsFile={}", system.display()))
+        .arg("-o")
+        .arg(format!("UserKnownHostsFile={}", user.join(" ")))
         .arg("-i")
         .arg(sshd.path("id_ed25519"))
         .args(["-p", &sshd.port().to_string(), "127.0.0.1", "true"])

@@ -411,6 +411,64 @@ async fn the_configured_algorithms_are_those_that_are_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
+async fn what_is_configured_is_what_the_server_agrees_on() {
+    let sshd = Sshd::start(&SshdOptions {
+        host_keys: vec!["ed25519", "rsa"],
+        config: vec!["LogLevel DEBUG1".to_owned()],
+        ..SshdOptions::default()
+    });
+    let only = |name: &str| {
+        Some(AlgorithmList {
+            change: ListChange::Replace,
+            names: vec![name.to_owned()],
+        })
+    };
+    let names = format!("[127.0.0.1]:{}", sshd.port());
+    let known = ["ed25519", "rsa"].map(|kind| sshd.known_hosts_line(&names, kind));
+    let options = with_known_hosts(&sshd, &known.concat());
+    // None of them is what both sides would take by themselves.
+    for (exchange, cipher, mac, key) in [
+        (
+            "ecdh-sha2-nistp256",
+            "aes128-ctr",
+            "hmac-sha2-256",
+            "rsa-sha2-256",
+        ),
+        (
+            "ecdh-sha2-nistp521",
+            "aes192-ctr",
+            "hmac-sha2-512",
+            "rsa-sha2-512",
+        ),
+        (
+            "diffie-hellman-group16-sha512",
+            "aes256-ctr",
+            "hmac-sha2-256-etm@openssh.com",
+            "ssh-ed25519",
+        ),
+    ] {
+        let mut host = target(&sshd, "id_ed25519");
+        host.settings.kex_algorithms = only(exchange);
+        host.settings.ciphers = only(cipher);
+        host.settings.macs = only(mac);
+        host.settings.host_key_algorithms = only(key);
+        let before = sshd.log().len();
+        Connection::open(&host, &options).await.unwrap();
+        for agreed in [
+            format!("kex: algorithm: {exchange} "),
+            format!("kex: host key algorithm: {key} "),
+            format!("kex: client->server cipher: {cipher} MAC: {mac} "),
+            format!("kex: server->client cipher: {cipher} MAC: {mac} "),
+        ] {
+            let log = || sshd.log().split_off(before);
+            let said = wait_for(AT_ONCE, || log().iter().any(|line| line.contains(&agreed)));
+            assert!(said, "{agreed}: {:#?}", log());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
 async fn every_format_of_a_key_file_logs_in_or_says_how_to_convert_it() {
     let sshd = Sshd::start(&SshdOptions::default());
     let options = options(&sshd);

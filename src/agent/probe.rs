@@ -284,6 +284,7 @@ fn release(version: &str) -> Option<[u64; 3]> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Nonce;
     use super::*;
 
     #[test]
@@ -343,6 +344,136 @@ mod tests {
         );
     }
 
+    /// What an ordinary host answers, one line each, as `key=value`.
+    const HONEST: [&str; 24] = [
+        "clock_ms=1700000000123",
+        "clock_precise=yes",
+        "os=Linux",
+        "arch=x86_64",
+        "hostname=far",
+        "user=ada",
+        "shell=/usr/bin/fish",
+        "machine=0123456789abcdef",
+        "boot=b 1",
+        "home=/home/ada",
+        "tool=setsid",
+        "sha256=sha256sum",
+        "kills_at_logout=no",
+        "login_env=ok",
+        "workdir_exists=no",
+        "workdir=/home/ada/w=x",
+        "state=/home/ada/.local/state/handover",
+        "directory=/home/ada/.local/state/handover/jobs/1",
+        "directory_new=yes",
+        "free_kib=1000",
+        "data=/home/ada/.local/share/opencode",
+        "data_inode=7",
+        "opencode=/usr/bin/opencode",
+        "version=1.18.33",
+    ];
+
+    /// A piece of what a host prints.
+    #[derive(Debug, Clone)]
+    enum Piece {
+        Bytes(Vec<u8>),
+        Begin,
+        End,
+        /// The nonce alone, as where a line was cut in two.
+        Nonce,
+        /// A mark with another nonce.
+        Foreign(&'static str),
+        Honest(usize),
+        Field(String, Vec<u8>),
+        LineBreak,
+    }
+
+    impl Piece {
+        fn print(&self, nonce: &str, to: &mut Vec<u8>) {
+            let line = match self {
+                Self::Bytes(bytes) => return to.extend_from_slice(bytes),
+                Self::LineBreak => return to.push(b'\n'),
+                Self::Nonce => return to.extend_from_slice(nonce.as_bytes()),
+                Self::Begin => format!("{nonce} begin"),
+                Self::End => format!("{nonce} end"),
+                Self::Foreign(word) => format!("{:032x} {word}", 7),
+                Self::Honest(place) => format!("{nonce} {}", HONEST[*place]),
+                Self::Field(key, value) => {
+                    to.extend_from_slice(format!("{nonce} {key}=").as_bytes());
+                    to.extend_from_slice(value);
+                    return to.push(b'\n');
+                }
+            };
+            to.extend_from_slice(line.as_bytes());
+            to.push(b'\n');
+        }
+    }
+
+    /// Bytes, many of them such as mean something to the reader.
+    fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        let byte = any::<[u8; 2]>().prop_map(|[kind, byte]| match kind {
+            0..=15 => b'\n',
+            16..=23 => b' ',
+            24..=31 => b'=',
+            _ => byte,
+        });
+        proptest::collection::vec(byte, 0..most)
+    }
+
+    fn piece() -> impl Strategy<Value = Piece> {
+        prop_oneof![
+            2 => noise(40).prop_map(Piece::Bytes),
+            2 => Just(Piece::Begin),
+            1 => Just(Piece::End),
+            1 => Just(Piece::Nonce),
+            1 => prop_oneof![Just("begin"), Just("end"), Just("home=/evil")].prop_map(Piece::Foreign),
+            8 => (0..HONEST.len()).prop_map(Piece::Honest),
+            2 => ("(home|state|workdir|directory|opencode|data|tried|version|[a-z.]{0,9})", noise(40))
+                .prop_map(|(key, value)| Piece::Field(key, value)),
+            1 => Just(Piece::LineBreak),
+        ]
+    }
+
+    fn printed(pieces: &[Piece], nonce: &Nonce) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            piece.print(nonce.as_str(), &mut bytes);
+        }
+        bytes
+    }
+
+    /// Every path is absolute, and no text has a control character or more than its bound.
+    fn is_fit(probe: &Probe) -> bool {
+        let paths = [&probe.opencode, &probe.data_dir].into_iter().flatten();
+        let made = probe.directory.iter().flatten().map(|made| &made.path);
+        let mut paths = paths
+            .chain(made)
+            .chain([&probe.home, &probe.state, &probe.work_dir]);
+        let texts = [
+            Some(&probe.os),
+            Some(&probe.arch),
+            Some(&probe.hostname),
+            Some(&probe.user),
+            Some(&probe.shell),
+            Some(&probe.machine),
+            Some(&probe.boot),
+            probe.version.as_ref(),
+            probe.version_error.as_ref(),
+            probe.login_env_error.as_ref(),
+        ];
+        let mut texts = texts.into_iter().flatten().chain(&probe.tried);
+        let absolute =
+            |path: &RemotePath| path.as_str().starts_with('/') && path.as_str().len() <= 4096;
+        let plain =
+            |text: &String| text.chars().count() <= 4096 && !text.chars().any(char::is_control);
+        paths.all(absolute) && texts.all(plain) && probe.tried.len() <= 64
+    }
+
+    fn position(bytes: &[u8], words: &str) -> Option<usize> {
+        bytes
+            .windows(words.len())
+            .position(|window| window == words.as_bytes())
+    }
+
     proptest! {
         #[test]
         fn no_answer_makes_the_parser_panic(fields in proptest::collection::vec(("(os|arch|hostname|user|home|machine|clock_ms|state|workdir|directory|opencode|data_inode|free_kib|tried|[a-z]{1,9})", proptest::collection::vec(any::<u8>(), 0..60)), 0..40)) {
@@ -356,6 +487,61 @@ mod tests {
             bytes.extend_from_slice(format!("{} end\n", call.nonce()).as_bytes());
             if let Ok(probe) = Probe::parse(&call, &bytes) {
                 prop_assert!(probe.home.as_str().starts_with('/'));
+            }
+        }
+
+        #[test]
+        fn whatever_is_printed_around_and_between_the_lines_of_an_answer_changes_nothing(
+            before in noise(200),
+            between in proptest::collection::vec(noise(20), HONEST.len() + 1),
+            after in noise(200),
+        ) {
+            let call = request().call().unwrap();
+            let mut plain = vec![Piece::Begin];
+            let mut noisy = vec![Piece::Bytes(before), Piece::Begin];
+            for (place, noise) in between.into_iter().enumerate() {
+                noisy.push(Piece::Bytes(noise));
+                if place < HONEST.len() {
+                    plain.push(Piece::Honest(place));
+                    noisy.push(Piece::Honest(place));
+                }
+            }
+            plain.push(Piece::End);
+            noisy.extend([Piece::End, Piece::Bytes(after)]);
+            let plain = Probe::parse(&call, &printed(&plain, call.nonce())).unwrap();
+            prop_assert!(is_fit(&plain));
+            let noisy = Probe::parse(&call, &printed(&noisy, call.nonce())).unwrap();
+            prop_assert_eq!(plain, noisy);
+        }
+
+        #[test]
+        fn an_answer_without_its_own_two_marks_in_their_order_is_none_and_no_bytes_make_it_unfit(
+            framed in any::<bool>(),
+            pieces in proptest::collection::vec(piece(), 0..40),
+        ) {
+            let call = request().call().unwrap();
+            let mut pieces = pieces;
+            if framed {
+                // Enough of an answer, somewhere in it.
+                let whole = (0..HONEST.len()).map(Piece::Honest);
+                pieces.splice(0..0, [Piece::Begin].into_iter().chain(whole));
+                pieces.extend([Piece::LineBreak, Piece::End]);
+            }
+            let bytes = printed(&pieces, call.nonce());
+            let mark = |word: &str| format!("{} {word}", call.nonce());
+            let begun = position(&bytes, &mark("begin\n"));
+            let ended = begun.is_some_and(|at| position(&bytes[at..], &mark("end\n")).is_some());
+            match Probe::parse(&call, &bytes) {
+                Ok(probe) => {
+                    prop_assert!(begun.is_some() && ended);
+                    prop_assert!(is_fit(&probe), "{:?}", probe);
+                }
+                // A cut nonce and a blank in front of a mark hide it; then it is none, whatever follows.
+                Err(_) if pieces.iter().any(|piece| matches!(piece, Piece::Nonce)) => {}
+                Err(AgentError::NoAnswer { .. }) => prop_assert!(begun.is_none()),
+                Err(AgentError::AnswerCut) => prop_assert!(begun.is_some() && !ended),
+                Err(AgentError::AnswerField { .. }) => prop_assert!(ended),
+                Err(other) => prop_assert!(false, "{:?}", other),
             }
         }
     }

@@ -6,6 +6,8 @@
     reason = "the helpers of these tests fail as the tests do"
 )]
 
+#[path = "../support/hostile_names.rs"]
+mod hostile_names;
 #[path = "../support/proxy.rs"]
 mod proxy;
 mod support;

@@ -4,21 +4,8 @@ use std::fmt::Write as _;
 
 use handover::job::State;
 
+use crate::hostile_names::HOSTILE;
 use crate::support::{BOX, Ran, Stage, grown};
-
-/// Texts that a shell, an option parser or a line-based protocol could take for something else.
-const HOSTILE: [&str; 10] = [
-    "-oProxyCommand=touch PWNED",
-    "--help",
-    "it's \"quoted\"",
-    "two\nlines",
-    "$(touch PWNED)",
-    ";touch PWNED;",
-    "`touch PWNED`",
-    "a|touch PWNED&",
-    "\u{1b}]0;title\u{7}",
-    "../../etc",
-];
 
 fn nothing_was_executed(stage: &Stage, what: &str) {
     assert!(stage.all_named("PWNED").is_empty(), "{what}");

@@ -1,9 +1,10 @@
 //! What lies between here and a host, against real OpenSSH servers: jump hosts, servers that turn callers away,
-//! connections that are shared, forwards, links that die, and servers that mean harm.
+//! connections that are shared, commands that are given up, forwards, links that die, and servers that mean harm.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+mod cancel;
 mod faults;
 mod forward;
 mod hostile;

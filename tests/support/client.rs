@@ -49,6 +49,11 @@ impl Client {
 
     /// Runs `handover` with these arguments in the directory `directory`.
     pub(crate) fn run(&self, directory: &Path, arguments: &[&str]) -> Result<Finished> {
+        finish(self.command(directory, arguments), None, &self.home)
+    }
+
+    /// `handover` with these arguments in the directory `directory`, not started yet.
+    pub(crate) fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
         let mut command = isolated(Path::new(env!("CARGO_BIN_EXE_handover")), &self.home);
         command
             .args(arguments)
@@ -57,7 +62,7 @@ impl Client {
             .env("HANDOVER_STATE_DIR", self.home.join("handover-state"))
             .env("HANDOVER_SSH_CONFIG", self.ssh_config())
             .env("HANDOVER_OPENCODE", &self.opencode);
-        finish(command, None, &self.home)
+        command
     }
 
     /// The one that a test has put beside the hosts file, else none.

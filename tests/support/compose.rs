@@ -5,24 +5,26 @@
 
 use std::fs::Permissions;
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rand::RngExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::client::{Client, finish, isolated};
+use crate::program::Started;
+use crate::support::client::{Client, Finished, finish, isolated};
 
 const RESTART_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One user on one container, and a local home, project and session from which it is reached under the name `box`.
 pub(crate) struct Seat {
     user: String,
-    port: u64,
+    port: u16,
     container: String,
     identity: PathBuf,
     home: TempDir,
@@ -59,6 +61,7 @@ impl Seat {
             user: user.to_owned(),
             port: places[service]["port"]
                 .as_u64()
+                .and_then(|port| u16::try_from(port).ok())
                 .context("HANDOVER_TEST_COMPOSE lacks a port")?,
             container: text(&places[service]["container"])?,
             identity: text(&places["identity"])?.into(),
@@ -83,6 +86,12 @@ impl Seat {
             .write_hosts(&format!("{place}\nidentity_file = {identity:?}\n{more}\n"))
     }
 
+    /// From now on `box` is behind this port of this machine, where a proxy may listen, or nobody.
+    pub(crate) fn lead_to(&mut self, port: u16) -> Result<()> {
+        self.port = port;
+        self.configure("")
+    }
+
     /// Gives the client an ssh_config, which it has not otherwise.
     pub(crate) fn write_ssh_config(&self, config: &str) -> Result<()> {
         let file = self.home().join("handover-config/ssh_config");
@@ -100,8 +109,13 @@ impl Seat {
     }
 
     /// The port of this machine that leads to the container's listener.
-    pub(crate) fn port(&self) -> u64 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The same, as an address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The key that every user of the containers lets in.
@@ -114,14 +128,21 @@ impl Seat {
         format!("[127.0.0.1]:{}", self.port)
     }
 
-    /// Imports a fixture into the local stand-in agent; the session's id.
+    /// Imports a fixture into the local stand-in agent, as a session of its own: the users there serve many seats.
+    /// Gives the session's id.
     pub(crate) fn session(&self) -> Result<String> {
+        const ID: &str = "ses_e04a15031ffe5Au24JLaO9EOlS";
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/fixtures/sessions/1.18.33-plain.json");
+        let text = std::fs::read_to_string(fixture)?;
+        ensure!(text.contains(ID), "the fixture has another session");
+        let id = format!("{}{:08x}", &ID[..22], rand::rng().random::<u32>());
+        let fixture = self.home().join("session.json");
+        std::fs::write(&fixture, text.replace(ID, &id))?;
         let mut command = isolated(&self.stand_in, self.home());
         command
             .arg("import")
-            .arg(fixture)
+            .arg(&fixture)
             .current_dir(self.project());
         let finished = finish(command, None, self.home())?.expect_code(0)?;
         let id = finished
@@ -144,20 +165,44 @@ impl Seat {
             .context("the export")
     }
 
+    /// The session as the stand-in agent there has stored it.
+    pub(crate) fn stored_there(&self, session: &str) -> Result<Value> {
+        let file = format!(".local/share/opencode/standin/{session}.json");
+        serde_json::from_str(&self.inside(&format!("cat {file}"))?).context(file)
+    }
+
+    /// Runs `handover send box --json` for a session, with more arguments.
+    pub(crate) fn send(&self, session: &str, more: &[&str]) -> Result<Finished> {
+        let session = format!("--session={session}");
+        let arguments = [&["send", "box", "--json", &session], more].concat();
+        self.client.run(&self.project(), &arguments)
+    }
+
+    /// Starts `handover` in the project's directory.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Started {
+        let mut command =
+            tokio::process::Command::from(self.client.command(&self.project(), arguments));
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Started::of(command)
+    }
+
     /// What the POSIX `script` prints inside the container as this user, which must succeed.
     pub(crate) fn inside(&self, script: &str) -> Result<String> {
-        docker(&[
-            "exec",
-            "--user",
-            &self.user,
-            &self.container,
-            "env",
-            "-C",
-            &self.remote_home(),
-            "sh",
-            "-c",
-            script,
-        ])
+        self.inside_as(&self.user, script)
+    }
+
+    /// What it prints as root.
+    pub(crate) fn inside_as_root(&self, script: &str) -> Result<String> {
+        self.inside_as("root", script)
+    }
+
+    fn inside_as(&self, user: &str, script: &str) -> Result<String> {
+        let (container, home) = (&self.container, &self.remote_home());
+        let run = ["env", "-C", home, "sh", "-c", script];
+        docker(&[&["exec", "--user", user, container][..], &run].concat())
     }
 
     /// The user's home directory in the container.
@@ -181,8 +226,7 @@ impl Seat {
 
     /// Whether sshd itself answers: docker's proxy accepts connections before that.
     fn answers(&self) -> bool {
-        let port = u16::try_from(self.port).unwrap_or_default();
-        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+        let Ok(mut stream) = TcpStream::connect(self.address()) else {
             return false;
         };
         let mut banner = [0; 4];

@@ -7,6 +7,7 @@ use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use handover::demo::server::{DemoServer, ServerOptions};
@@ -19,14 +20,13 @@ use handover::ssh::{AgentSource, ConnectOptions, KnownHosts};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey};
 use tempfile::TempDir;
+use tokio::process::Command;
 
-use super::History;
+use super::{History, Ran, Started, bounded};
 use crate::proxy::Proxy;
 
 /// The host's name in the tests.
 pub(crate) const BOX: &str = "box";
-/// What every wait in these tests is bounded by; none takes a quarter of it on an idle machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Two machines, and the network between.
 pub(crate) struct Stage {
@@ -264,6 +264,33 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// The program with these arguments, in the project's directory, with this stage's environment alone.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment())
+            .current_dir(self.here("project"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments)).await
+    }
+
+    /// Starts the program.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Started {
+        Started::of(self.command(arguments))
+    }
+}
+
 /// What is in a directory; nothing where there is none.
 pub(crate) fn entries(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else {
@@ -288,14 +315,6 @@ pub(crate) fn walk(directory: &Path, look: &mut impl FnMut(&Path)) {
 /// A new key.
 pub(crate) fn new_key() -> PrivateKey {
     PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
-}
-
-/// Waits for work, within the deadline.
-pub(crate) async fn bounded<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, work).await {
-        Ok(done) => done,
-        Err(_) => panic!("{what} takes too long"),
-    }
 }
 
 /// Waits until something holds, within the deadline.

@@ -1,15 +1,16 @@
 //! The program as a person or a script runs it.
 //!
-//! The main types are [`Started`] and [`Ran`].
+//! The main types are [`Started`] and [`Ran`]. Every wait has a deadline.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::Stage;
-use super::stage::bounded;
+/// What every wait in these tests is bounded by; none takes a quarter of it on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A run of the program that has ended.
 #[derive(Debug)]
@@ -25,33 +26,6 @@ pub(crate) struct Started {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     seen: String,
-}
-
-impl Stage {
-    /// The program with these arguments, in the project's directory, with this stage's environment alone.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
-        command
-            .args(arguments)
-            .env_clear()
-            .envs(self.environment())
-            .current_dir(self.here("project"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
-    }
-
-    /// Runs the program to its end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments)).await
-    }
-
-    /// Starts the program.
-    pub(crate) fn begin(&self, arguments: &[&str]) -> Started {
-        Started::of(self.command(arguments))
-    }
 }
 
 impl Ran {
@@ -187,5 +161,13 @@ impl Started {
             }
         };
         bounded("the end of the program", rest).await
+    }
+}
+
+/// Waits for work, within the deadline.
+pub(crate) async fn bounded<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done,
+        Err(_) => panic!("{what} takes too long"),
     }
 }
