@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use stage::{HOST, SESSION, Stage};
+use stage::{HOST, SESSION, Stage, high_water_kib};
 
 /// The sessions' sizes.
-const SIZES: [usize; 2] = [1_300_000, 100_000_000];
+const SIZES: [usize; 3] = [1_300_000, 100_000_000, 500_000_000];
 /// The size of their messages.
 const MESSAGE: usize = 40_000;
 /// How often the mark is read; it never falls, so only growth in the last instant is missed.
@@ -58,12 +58,4 @@ fn main() -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-fn high_water_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
 }

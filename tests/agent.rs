@@ -241,14 +241,100 @@ fn an_agent_that_is_killed_within_a_long_call_leaves_what_it_had_done() -> Resul
         .remote
         .shell("pgrep -u $(id -u) -a -f '[s]leep 617' || true")?;
     ensure!(left.is_empty(), "the call's own process is left: {left}");
-    handover(&["collect", &job, "--json"])?.expect_code(0)?;
+    let collected = handover(&["collect", &job, "--json"])?
+        .expect_code(0)?
+        .last()?;
+    ensure!(collected["tool_calls"] == 2, "{collected}");
     let new = grown(&before, &trip.export(&session)?)?;
     let calls = tool_calls(&new);
-    ensure!(!calls.is_empty(), "{new:#?}");
+    ensure!(calls.len() == 2, "{new:#?}");
     ensure!(calls[0]["state"]["status"] == "completed", "{new:#?}");
+    // A call that never ended would keep the session from going on.
+    ensure!(calls[1]["state"]["status"] == "error", "{new:#?}");
+    ensure!(
+        calls[1]["state"]["input"]["command"]
+            .as_str()
+            .is_some_and(|command| command.ends_with("sleep 617")),
+        "{new:#?}"
+    );
     // The session goes on here, whatever the call was in the middle of.
     trip.local
         .run(&trip.project, Some(&session), "and now here")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
+fn a_permission_that_nobody_there_can_give_is_refused_and_told() -> Result<()> {
+    let trip = Trip::new(CURRENT)?;
+    let file = trip.remote.home().join(".config/opencode/opencode.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    config["permission"] = json!({"bash": "ask"});
+    std::fs::write(&file, config.to_string())?;
+    let session = trip.session()?;
+    let (_, _, new) = trip.round_trip(&session, &["--dir=~/work", "--message", MAKE_A_FILE])?;
+    ensure!(
+        !trip.remote.shell("ls work")?.contains("made.txt"),
+        "the command was run"
+    );
+    let calls = tool_calls(&new);
+    ensure!(calls.len() == 1, "{new:#?}");
+    let state = &calls[0]["state"];
+    ensure!(state["status"] == "error", "{state}");
+    ensure!(
+        state["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("rejected permission")),
+        "{state}"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs real opencode and sshd: tests/run"]
+fn an_agent_whose_provider_is_down_is_stalled_and_goes_on_once_it_is_back() -> Result<()> {
+    let trip = Trip::new(CURRENT)?;
+    let handover = |arguments: &[&str]| trip.client.run(&trip.project, arguments);
+    trip.provider.hold();
+    let started = handover(&[
+        "run",
+        "far",
+        "--dir=~/work",
+        "--inactivity=3s",
+        "--json",
+        "what is it?",
+    ])?
+    .expect_code(0)?
+    .last()?;
+    let job = started["job"].as_str().context("no job")?.to_owned();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        let status = handover(&["status", &job, "--json"])?
+            .expect_code(0)?
+            .last()?;
+        ensure!(status["state"] == "running", "{status}");
+        if status["attributes"] == json!(["stalled"]) {
+            break;
+        }
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "never stalled: {status}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    trip.provider.release();
+    let collected = handover(&["collect", &job, "--json"])?
+        .expect_code(0)?
+        .last()?;
+    ensure!(collected["outcome"] == "completed", "{collected}");
+    ensure!(
+        collected["text"] == "mock reply to: what is it?",
+        "{collected}"
+    );
+    let status = handover(&["status", &job, "--json"])?
+        .expect_code(0)?
+        .last()?;
+    ensure!(status["attributes"] == json!([]), "{status}");
     Ok(())
 }
 

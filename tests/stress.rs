@@ -33,6 +33,22 @@ fn setting(name: &str, default: u64) -> u64 {
     set.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// What one job alone is told.
+fn errand(number: usize) -> String {
+    format!("errand {number} of this run.")
+}
+
+/// In how many turns of these sessions an agent was told of this errand.
+fn turns(sessions: &[History], errand: &str) -> usize {
+    let users = sessions
+        .iter()
+        .flat_map(|session| &session.messages)
+        .filter(|message| message.role == "user");
+    users
+        .filter(|message| message.text().contains(errand))
+        .count()
+}
+
 /// One session that is handed over again and again, so that its jobs meet each other.
 struct Thread {
     session: SessionId,
@@ -42,20 +58,19 @@ struct Thread {
 /// What one worker does: hands sessions over, each client to its end or killed on the way, and looks after them.
 async fn work(stage: &Stage, threads: &[Thread], seed: u64, left: &AtomicUsize) {
     let mut random = SmallRng::seed_from_u64(seed);
-    while left
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(1)
-        })
-        .is_ok()
-    {
+    while let Ok(number) = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    }) {
         let thread = &threads[random.random_range(0..threads.len())];
         let session = thread.session.to_string();
-        let message = match random.random_range(0..4) {
+        let rules = match random.random_range(0..4) {
             0 => "RULE say worked\nRULE exit 7",
             1 => "RULE say on\nRULE sleep 1\nRULE say done",
             _ => "RULE say worked",
         };
-        let mut arguments = vec!["send", BOX, "--session", &session, "--message", message];
+        // By this its agent's turn is known in whatever session it is found.
+        let message = format!("{}\n{rules}", errand(number));
+        let mut arguments = vec!["send", BOX, "--session", &session, "--message", &message];
         if random.random_bool(0.6) {
             arguments.push("--round-trip");
         }
@@ -176,42 +191,45 @@ async fn many_jobs_whose_clients_are_killed_at_random_end_in_their_true_states()
             );
         }
     }
-    // Every launch is one turn in the host's session, and none was made twice.
-    let launched = found.iter().filter(|record| record.was_launched());
-    let per_session = |session: &SessionId| {
-        launched
-            .clone()
-            .filter(|record| record.session.as_ref() == Some(session))
-            .count()
+    let read_all = |data_home: &std::path::Path| -> Vec<History> {
+        let kept = threads
+            .iter()
+            .filter(|thread| History::file(data_home, &thread.session).exists());
+        kept.map(|thread| History::read(data_home, &thread.session))
+            .collect()
     };
-    for thread in &threads {
-        let there = stage.there(".local/share");
-        let launches = match History::file(&there, &thread.session).exists() {
-            true => History::read(&there, &thread.session).launches(),
-            false => 0,
-        };
-        assert!(
-            launches <= per_session(&thread.session),
-            "{}",
-            thread.session
-        );
+    let there = read_all(&stage.there(".local/share"));
+    let here = read_all(&stage.here(".local/share"));
+    for (thread, now) in threads.iter().zip(&here) {
         // What is here only grew.
-        grown(
-            &thread.before,
-            &History::read(&stage.here(".local/share"), &thread.session),
-        );
+        grown(&thread.before, now);
+    }
+    for number in 1..=jobs {
+        let told = turns(&there, &errand(number));
+        assert!(told <= 1, "errand {number} was begun {told} times");
+        assert!(turns(&here, &errand(number)) <= told, "errand {number}");
     }
     for record in &found {
-        let events = stage
-            .there(".local/state/handover/jobs")
-            .join(record.id.as_str());
-        let claims = support::entries(&events.join("claim"));
-        let nonces = claims.iter().filter(|path| path.ends_with("nonce"));
-        assert!(nonces.count() <= 1, "{record:?}");
-        if record.was_launched() {
-            let name = record.id.as_str();
-            assert!(ids.insert(name.to_owned()), "{name} is recorded twice");
+        let told = format!("{record:?}");
+        let prompt = record.prompt.as_deref().expect("what it was told");
+        let end = prompt.find(" of this run.").expect("its errand");
+        let errand = format!("{} of this run.", &prompt[..end]);
+        let begun = turns(&there, &errand);
+        assert!(record.was_launched() || begun == 0, "{told}");
+        if matches!(record.state, State::Completed | State::Returning) {
+            assert_eq!(begun, 1, "{told}");
         }
+        if record.collected_ms.is_some() {
+            assert!(
+                matches!(
+                    record.state,
+                    State::Completed | State::Failed | State::Killed
+                ),
+                "{told}"
+            );
+            assert_eq!(turns(&here, &errand), 1, "{told}");
+        }
+        assert!(ids.insert(&record.id), "{} is recorded twice", record.id);
     }
     // The store is whole: as SQLite sees it, and each live session has one live job.
     let store = Store::open(&stage.options().places.store_file()).unwrap();

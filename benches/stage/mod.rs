@@ -53,6 +53,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets everything up for a session of about `size` bytes in messages of about `message` bytes.
     pub(crate) fn set_up(size: usize, message: usize) -> anyhow::Result<Self> {
+        Self::set_up_with(size, message, "")
+    }
+
+    /// The same, with these lines more in sshd_config.
+    pub(crate) fn set_up_with(size: usize, message: usize, sshd: &str) -> anyhow::Result<Self> {
         let root = tempfile::Builder::new()
             .prefix("handover-bench-")
             .tempdir()?;
@@ -75,7 +80,7 @@ impl Stage {
             )?;
         }
         let user = text(Command::new("id").arg("-un"))?.trim().to_owned();
-        let (sshd, address) = start_sshd(root.path(), &remote)?;
+        let (sshd, address) = start_sshd(root.path(), &remote, sshd)?;
         Ok(Self {
             sshd,
             address,
@@ -97,6 +102,12 @@ impl Stage {
     /// The host's home.
     pub(crate) fn remote_home(&self) -> PathBuf {
         self.root.path().join("remote")
+    }
+
+    /// What sshd has said.
+    pub(crate) fn sshd_log(&self) -> anyhow::Result<String> {
+        let bytes = std::fs::read(self.root.path().join("sshd.log"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// This side's home.
@@ -218,6 +229,15 @@ pub(crate) fn is_asked_for() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
+/// The most memory that a process has held so far, in KiB.
+pub(crate) fn high_water_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// The middle one.
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -244,7 +264,11 @@ fn text(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(command.output()?.stdout)?)
 }
 
-fn start_sshd(root: &Path, home: &Path) -> anyhow::Result<(std::process::Child, SocketAddr)> {
+fn start_sshd(
+    root: &Path,
+    home: &Path,
+    more: &str,
+) -> anyhow::Result<(std::process::Child, SocketAddr)> {
     let program = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"]
         .into_iter()
         .find(|path| Path::new(path).exists())
@@ -271,6 +295,7 @@ fn start_sshd(root: &Path, home: &Path) -> anyhow::Result<(std::process::Child, 
         "SetEnv HOME={home} PATH={home}/bin:/usr/bin:/bin XDG_DATA_HOME={home}/.local/share",
         home = home.display()
     )?;
+    writeln!(config, "{more}")?;
     let file = root.join("sshd_config");
     std::fs::write(&file, config)?;
     let log = std::fs::File::create(root.join("sshd.log"))?;

@@ -31,4 +31,5 @@ mod store;
 mod sync;
 mod trips;
 mod wait;
+mod watch;
 mod words;
