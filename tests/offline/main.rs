@@ -29,4 +29,5 @@ mod store;
 mod sync;
 mod trips;
 mod wait;
+mod watchdogs;
 mod words;
