@@ -355,6 +355,16 @@ async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
     }
 }
 
+/// A handoff whose sender was killed at this step.
+async fn sender_dies(point: &str) -> Stage {
+    let stage = Stage::new().await;
+    let session = stage.session.to_string();
+    let message = "RULE say worked";
+    let send = ["send", BOX, "--session", &session, "--message", message];
+    dies(&stage, point, &send).await;
+    stage
+}
+
 #[tokio::test]
 async fn nobody_waits_for_a_job_whose_sender_died_before_the_launch() {
     for point in [
@@ -363,17 +373,7 @@ async fn nobody_waits_for_a_job_whose_sender_died_before_the_launch() {
         "send-uploaded",
         "launch-noted",
     ] {
-        let stage = Stage::new().await;
-        let session = stage.session.to_string();
-        let send = [
-            "send",
-            BOX,
-            "--session",
-            &session,
-            "--message",
-            "RULE say x",
-        ];
-        dies(&stage, point, &send).await;
+        let stage = sender_dies(point).await;
         let before = only(&stage).await;
         stage.run(&["status", "-"]).await.exits(0);
         for verb in ["wait", "watch"] {
@@ -397,17 +397,7 @@ async fn nobody_waits_for_a_job_whose_sender_died_before_the_launch() {
 
 #[tokio::test]
 async fn nobody_waits_for_a_claimed_job_that_does_not_start() {
-    let stage = Stage::new().await;
-    let session = stage.session.to_string();
-    let send = [
-        "send",
-        BOX,
-        "--session",
-        &session,
-        "--message",
-        "RULE say x",
-    ];
-    dies(&stage, "launch-noted", &send).await;
+    let stage = sender_dies("launch-noted").await;
     // As where the host went down between the claim and the start of the runner.
     let claim = stage.job_directories()[0].join("claim");
     std::fs::create_dir(&claim).unwrap();

@@ -383,11 +383,7 @@ impl Collection<'_> {
     }
 
     /// Counts in the record what nobody has watched of the events of a job that has ended just now.
-    pub(super) async fn count_rest(
-        &mut self,
-        link: &mut Link,
-        place: &Place,
-    ) -> Result<(), HandoffError> {
+    async fn count_rest(&mut self, link: &mut Link, place: &Place) -> Result<(), HandoffError> {
         if self.record.state.is_ended() {
             return Ok(());
         }

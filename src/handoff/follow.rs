@@ -121,16 +121,7 @@ impl Follow<'_> {
         self.record.collected_ms = Some(now_ms());
         // A clean-up that is cut off is finished by whoever collects the job next, who need not ask for this again.
         self.record.forget = self.homecoming.forget;
-        let state = if exit.reason == ExitReason::Completed {
-            // An answer that no event told of.
-            self.record.error = None;
-            State::Completed
-        } else if exit.reason.is_kill() {
-            State::Killed
-        } else {
-            State::Failed
-        };
-        self.enter(state).await?;
+        self.enter_answered(exit).await?;
         reach(FailPoint::Collected);
         self.clean_up(link).await;
         Ok(self.outcome(Ending::Completed, Some(trip)))
@@ -149,20 +140,32 @@ impl Follow<'_> {
         Ok(self.client.store().update(self.record).await?)
     }
 
+    /// Notes the end of a job whose agent has answered, also where none of its events told of that.
+    pub(crate) async fn enter_answered(&mut self, exit: &Exit) -> Result<(), HandoffError> {
+        let state = if exit.reason == ExitReason::Completed {
+            self.record.error = None;
+            State::Completed
+        } else if exit.reason.is_kill() {
+            State::Killed
+        } else {
+            State::Failed
+        };
+        self.enter(state).await
+    }
+
     /// The end of a job whose agent has answered nothing, as an error; the record says so then.
     pub(crate) async fn nothing_new(
         &mut self,
         link: &mut Link,
         exit: &Exit,
     ) -> Result<HandoffError, HandoffError> {
-        if exit.reason == ExitReason::Completed {
-            self.record.enter(State::Failed);
-        } else if self.record.state.is_live() {
-            self.enter(State::Failed).await?;
-        }
         if exit.reason != ExitReason::Completed {
+            if self.record.state.is_live() {
+                self.enter(State::Failed).await?;
+            }
             return Ok(self.remote_failure(link, exit).await);
         }
+        self.record.enter(State::Failed);
         let mut error = HandoffError::NothingNew {
             host: self.record.host.clone(),
             tail: String::new(),

@@ -32,7 +32,8 @@ const UPDATES: usize = 64;
 pub struct JobUpdate {
     /// The record as it is now.
     pub record: JobRecord,
-    /// Why this job is not watched any further, where its host cannot be asked at all.
+    /// Why this job is not watched any further: its host cannot be asked at all, or nobody launches it any more
+    /// ([`HandoffError::NeverStarted`]).
     pub error: Option<HandoffError>,
 }
 
@@ -196,7 +197,8 @@ impl Observed {
             Evidence::Unclaimed if state == State::Lost => Some(unclaimed_words(status.is_some())),
             _ => None,
         };
-        watch.catch_up(live).await?;
+        let ended = status.as_ref().is_some_and(|status| status.exit.is_some());
+        watch.catch_up(live, ended).await?;
         watch.note(live, evidence).await?;
         self.watch = Some(watch);
         self.unstarted = evidence == Evidence::Unclaimed && self.has_not_run();

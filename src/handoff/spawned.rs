@@ -53,7 +53,7 @@ impl Follow<'_> {
         let trip = self.introduced(trip(whole.returned, exit));
         self.record.collected_ms = Some(now_ms());
         self.record.forget = self.homecoming.forget;
-        self.enter(self.record.state).await?;
+        self.enter_answered(exit).await?;
         reach(FailPoint::Collected);
         if self.homecoming.import {
             link.patience = Some(super::follow::TIDY_PATIENCE);

@@ -364,9 +364,12 @@ impl Watch {
         Ok(None)
     }
 
-    /// Reads what there is of the event log.
-    pub(crate) async fn catch_up(&mut self, live: &Live) -> Result<(), HandoffError> {
+    /// Reads what there is of the event log; of a job that has ended, to its last byte. Nothing is told.
+    pub(crate) async fn catch_up(&mut self, live: &Live, ended: bool) -> Result<(), HandoffError> {
         while self.read_events(live).await? > 0 {}
+        if ended {
+            self.finish();
+        }
         Ok(())
     }
 
