@@ -355,6 +355,60 @@ async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
     }
 }
 
+/// A handoff whose sender was killed at this step.
+async fn sender_dies(point: &str) -> Stage {
+    let stage = Stage::new().await;
+    let session = stage.session.to_string();
+    let message = "RULE say worked";
+    let send = ["send", BOX, "--session", &session, "--message", message];
+    dies(&stage, point, &send).await;
+    stage
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_job_whose_sender_died_before_the_launch() {
+    for point in [
+        "send-recorded",
+        "send-placed",
+        "send-uploaded",
+        "launch-noted",
+    ] {
+        let stage = sender_dies(point).await;
+        let before = only(&stage).await;
+        stage.run(&["status", "-"]).await.exits(0);
+        for verb in ["wait", "watch"] {
+            let ran = stage.run(&[verb, "-", "--json"]).await.exits(9);
+            let error = ran.error("never_started");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("did not start"), "{point}: {error}");
+        }
+        let found = only(&stage).await;
+        assert_eq!(
+            found.history, before.history,
+            "{point}: it is only looked at"
+        );
+        stage.run(&["sync"]).await.exits(0);
+        assert_eq!(only(&stage).await.state, State::Killed, "{point}");
+        let ran = stage.run(&["wait", "-", "--json"]).await.exits(9);
+        assert_eq!(ran.document()["state"], "killed", "{point}");
+        assert_eq!(launches(&stage), 0, "{point}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_claimed_job_that_does_not_start() {
+    let stage = sender_dies("launch-noted").await;
+    // As where the host went down between the claim and the start of the runner.
+    let claim = stage.job_directories()[0].join("claim");
+    std::fs::create_dir(&claim).unwrap();
+    std::fs::write(claim.join("nonce"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let ran = stage.run(&["wait", "-", "--json"]).await.exits(9);
+    ran.error("never_started");
+    assert_eq!(only(&stage).await.state, State::Launching);
+    stage.run(&["sync"]).await.exits(0);
+    assert!(only(&stage).await.state.is_ended(), "its session is free");
+}
+
 async fn result_is_kept_by(finder: &str) {
     let stage = Stage::new().await;
     let before = stage.history_here();

@@ -246,7 +246,8 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             kind: "never_started",
             code: JOB_FAILED,
             hint: Some(format!(
-                "look at runner.log in the job's directory; then: handover collect {job}"
+                "'handover collect {job}' closes it, or brings back what there is; runner.log in the job's directory, \
+                 where there is one, may say why"
             )),
         },
         HandoffError::Remote { result: false, .. } => entry(

@@ -8,7 +8,7 @@ use super::link::{Link, Live};
 use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
-use super::watch::Watch;
+use super::watch::{Watch, unclaimed_words};
 use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote};
 use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
@@ -62,6 +62,7 @@ pub(crate) async fn collect(
         .await;
     let host = client.host(record.host.as_str())?;
     let mut link = Link::to_job(&client, &host, &record, reporter.clone())?;
+    link.mark(client.store(), &record);
     let mut homecoming = request.homecoming;
     homecoming.forget |= record.forget;
     let mut collection = Collection {
@@ -107,7 +108,14 @@ pub(crate) async fn settle_if_ended(
         reporter.clone(),
     );
     link.patience = Some(SETTLE_PATIENCE);
-    let looked = async { remote::status(&link.live().await?, &remote.job_directory).await };
+    let looked = async {
+        let status = remote::status(&link.live().await?, &remote.job_directory).await?;
+        // How it ended is not known before its events are counted.
+        if status.as_ref().is_some_and(|status| status.exit.is_some()) {
+            count_over(client, &mut link, &remote.job_directory, &mut holder).await?;
+        }
+        Ok::<_, HandoffError>(status)
+    };
     let status = looked.await;
     link.close();
     let status = match status {
@@ -157,7 +165,10 @@ pub(super) enum Settled {
     /// Its runner has ended.
     Ended(Exit),
     /// Its runner lives, or is not ours to judge.
-    Live,
+    Live {
+        /// The host's clock just now, in milliseconds since 1970.
+        clock_ms: Option<u64>,
+    },
     /// It is over, and there is nothing to bring back.
     Gone(HandoffError),
     /// The caller has detached.
@@ -227,8 +238,9 @@ impl Collection<'_> {
                 Ok(follow.outcome(Ending::Closed, None))
             }
             Settled::Ended(exit) => ended(self.follow(&place, homecoming), link, exit).await,
-            Settled::Live => {
+            Settled::Live { clock_ms } => {
                 let mut follow = self.follow(&place, homecoming);
+                follow.clock_ms = clock_ms;
                 follow.see_through(link, true).await
             }
             Settled::Gone(error) => Err(error),
@@ -257,7 +269,7 @@ impl Collection<'_> {
             match evidence {
                 Evidence::Unclaimed | Evidence::Tombstone => {
                     if self.record.was_launched() && status.is_none() {
-                        let reason = "its directory on the host is gone";
+                        let reason = unclaimed_words(false);
                         let gone = self.gone(reason, Evidence::Unclaimed).await?;
                         return Ok(Settled::Gone(gone));
                     }
@@ -296,7 +308,9 @@ impl Collection<'_> {
                 }
                 _ => {
                     self.note(evidence).await?;
-                    return Ok(Settled::Live);
+                    return Ok(Settled::Live {
+                        clock_ms: status.map(|status| status.clock_ms),
+                    });
                 }
             }
         }
@@ -323,6 +337,7 @@ impl Collection<'_> {
             record: self.record,
             directory: place.directory.clone(),
             homecoming,
+            clock_ms: None,
         }
     }
 
@@ -342,8 +357,12 @@ impl Collection<'_> {
 
     /// Notes what follows from the evidence.
     pub(super) async fn note(&mut self, evidence: Evidence) -> Result<(), HandoffError> {
-        if self.record.note(evidence) {
-            self.client.store().update(self.record).await?;
+        // What a look of another process has noted meanwhile stays.
+        if self.record.clone().note(evidence) {
+            let amended = self.client.store().amend(&self.record.id, move |record| {
+                record.note(evidence);
+            });
+            *self.record = amended.await?;
         }
         Ok(())
     }
@@ -364,21 +383,11 @@ impl Collection<'_> {
     }
 
     /// Counts in the record what nobody has watched of the events of a job that has ended just now.
-    pub(super) async fn count_rest(
-        &mut self,
-        link: &mut Link,
-        place: &Place,
-    ) -> Result<(), HandoffError> {
+    async fn count_rest(&mut self, link: &mut Link, place: &Place) -> Result<(), HandoffError> {
         if self.record.state.is_ended() {
             return Ok(());
         }
-        loop {
-            let live = link.live().await?;
-            match count_rest(self.client, &live, &place.directory, self.record).await {
-                Ok(()) => return Ok(()),
-                Err(error) => link.recover(error).await?,
-            }
-        }
+        count_over(self.client, link, &place.directory, self.record).await
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
@@ -450,6 +459,22 @@ pub(super) async fn count_rest(
     watch.count_rest(live).await?;
     watch.seen.note_in(record);
     Ok(())
+}
+
+/// [`count_rest`] over a link that may be lost.
+pub(super) async fn count_over(
+    client: &Client,
+    link: &mut Link,
+    directory: &RemotePath,
+    record: &mut JobRecord,
+) -> Result<(), HandoffError> {
+    loop {
+        let live = link.live().await?;
+        match count_rest(client, &live, directory, record).await {
+            Ok(()) => return Ok(()),
+            Err(error) => link.recover(error).await?,
+        }
+    }
 }
 
 /// Brings back what an ended job left. A result that could not be exported is asked for once more.

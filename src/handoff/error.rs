@@ -244,8 +244,8 @@ pub enum HandoffError {
         /// The job.
         job: JobId,
     },
-    /// The runner was launched and did not say that it started.
-    #[error("job {job} on host {host} was claimed and did not start")]
+    /// The runner has not said that it started: it was never launched, or was claimed and went no further.
+    #[error("job {job} on host {host} did not start")]
     NeverStarted {
         /// The job.
         job: JobId,

@@ -27,6 +27,8 @@ pub(crate) struct Follow<'a> {
     pub(crate) record: &'a mut JobRecord,
     pub(crate) directory: RemotePath,
     pub(crate) homecoming: Homecoming,
+    /// The host's clock, where it was asked just now, in milliseconds since 1970.
+    pub(crate) clock_ms: Option<u64>,
 }
 
 impl Follow<'_> {
@@ -41,6 +43,9 @@ impl Follow<'_> {
             Some(Watched::Ended(exit)) => {
                 self.note_end(&exit).await?;
                 match exit.reason {
+                    ExitReason::Completed if self.record.state == State::Failed => {
+                        Err(self.nothing_new(link, &exit).await?)
+                    }
                     ExitReason::Completed => Ok(self.outcome(Ending::Running, None)),
                     _ => Err(self.remote_failure(link, &exit).await),
                 }
@@ -106,17 +111,8 @@ impl Follow<'_> {
         let trip = match landed {
             Ok(trip) => trip,
             Err(HandoffError::NothingNew { .. }) => {
-                if self.record.state.is_live() {
-                    self.enter(State::Failed).await?;
-                }
-                if exit.reason != ExitReason::Completed {
-                    return Err(self.remote_failure(link, exit).await);
-                }
-                let tail = self.error_tail(link).await;
-                return Err(HandoffError::NothingNew {
-                    host: self.record.host.clone(),
-                    tail,
-                });
+                self.record.nothing_new = true;
+                return Err(self.nothing_new(link, exit).await?);
             }
             Err(error) => return Err(error),
         };
@@ -125,14 +121,7 @@ impl Follow<'_> {
         self.record.collected_ms = Some(now_ms());
         // A clean-up that is cut off is finished by whoever collects the job next, who need not ask for this again.
         self.record.forget = self.homecoming.forget;
-        let state = if exit.reason == ExitReason::Completed {
-            State::Completed
-        } else if exit.reason.is_kill() {
-            State::Killed
-        } else {
-            State::Failed
-        };
-        self.enter(state).await?;
+        self.enter_answered(exit).await?;
         reach(FailPoint::Collected);
         self.clean_up(link).await;
         Ok(self.outcome(Ending::Completed, Some(trip)))
@@ -149,6 +138,44 @@ impl Follow<'_> {
     pub(crate) async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
         self.record.enter(state);
         Ok(self.client.store().update(self.record).await?)
+    }
+
+    /// Notes the end of a job whose agent has answered, also where none of its events told of that.
+    pub(crate) async fn enter_answered(&mut self, exit: &Exit) -> Result<(), HandoffError> {
+        let state = if exit.reason == ExitReason::Completed {
+            self.record.error = None;
+            State::Completed
+        } else if exit.reason.is_kill() {
+            State::Killed
+        } else {
+            State::Failed
+        };
+        self.enter(state).await
+    }
+
+    /// The end of a job whose agent has answered nothing, as an error; the record says so then.
+    pub(crate) async fn nothing_new(
+        &mut self,
+        link: &mut Link,
+        exit: &Exit,
+    ) -> Result<HandoffError, HandoffError> {
+        if exit.reason != ExitReason::Completed {
+            if self.record.state.is_live() {
+                self.enter(State::Failed).await?;
+            }
+            return Ok(self.remote_failure(link, exit).await);
+        }
+        self.record.enter(State::Failed);
+        let mut error = HandoffError::NothingNew {
+            host: self.record.host.clone(),
+            tail: String::new(),
+        };
+        self.record.error = Some(error.to_string());
+        self.client.store().update(self.record).await?;
+        if let HandoffError::NothingNew { tail, .. } = &mut error {
+            *tail = self.error_tail(link).await;
+        }
+        Ok(error)
     }
 
     /// What a runner's bad end means, with the end of the agent's error output.
@@ -210,6 +237,9 @@ impl Follow<'_> {
             self.record,
         );
         watch.buries = true;
+        if let Some(clock_ms) = self.clock_ms {
+            watch.set_clock(clock_ms);
+        }
         let watched = tokio::select! {
             biased;
             () = self.reporter.detach.cancelled() => Ok(None),

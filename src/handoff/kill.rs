@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::collect::{Collection, Place};
+use super::collect::{Collection, Place, count_over};
 use super::failpoint::{FailPoint, reach};
 use super::follow::end_words;
 use super::link::Link;
@@ -139,11 +139,9 @@ impl KillBuilder {
             record: &mut record,
             since: Instant::now(),
         };
-        let ended = self
+        let (ending, exit) = self
             .at_host(&mut collection, &mut link, lock.is_some())
-            .await;
-        link.close();
-        let (ending, exit) = ended?;
+            .await?;
         reach(FailPoint::KillEnded);
         if lock.is_none() {
             // Whoever follows the job sees its end, and notes it.
@@ -155,12 +153,18 @@ impl KillBuilder {
             record = self.client.store().find(record.id.as_str()).await?;
         }
         if let Some(exit) = &exit {
+            if record.state.is_live()
+                && let Some(places) = record.remote.clone()
+            {
+                count_over(&self.client, &mut link, &places.job_directory, &mut record).await?;
+            }
             if record.state.is_live() && record.end(exit, end_words(exit)) && lock.is_some() {
                 self.client.store().update(&record).await?;
             }
         } else if ending == KillEnding::Closed {
             record.state = State::Killed;
         }
+        link.close();
         if let Some(lock) = lock.filter(|_| ending == KillEnding::Closed) {
             lock.retire();
         }
@@ -182,9 +186,6 @@ impl KillBuilder {
         loop {
             match self.ask(link, &place).await? {
                 KillAnswer::Ended(exit) => {
-                    if ours {
-                        collection.count_rest(link, &place).await?;
-                    }
                     let here = asked || collection.record.state.is_live();
                     let ending = if here && exit.reason.is_kill() {
                         KillEnding::Killed

@@ -11,7 +11,7 @@ use super::running::Reporter;
 use super::{Client, HandoffError};
 use crate::events::{Event, Step};
 use crate::hosts::Host;
-use crate::job::JobRecord;
+use crate::job::{JobId, JobRecord, Store};
 use crate::ssh::{Connection, Files, Pool, SshError, Target};
 
 /// Attempts at the very first connection when the host is not reached.
@@ -88,6 +88,34 @@ impl Live {
     }
 }
 
+/// The record of a job that says whether its host is reached.
+struct Marked {
+    store: Store,
+    job: JobId,
+    /// The record says that it is not.
+    away: bool,
+}
+
+impl Marked {
+    /// What cannot be written is written by the next look.
+    async fn mark(&mut self, away: bool) {
+        if self.away == away {
+            return;
+        }
+        let marked = self.store.amend(&self.job, move |record| {
+            if away {
+                record.note_unreachable();
+            } else {
+                record.attributes.unreachable = None;
+            }
+        });
+        match marked.await {
+            Ok(_) => self.away = away,
+            Err(error) => tracing::warn!(%error, job = %self.job, away, "it is not recorded"),
+        }
+    }
+}
+
 /// A host's connection, kept up.
 ///
 /// Work on it is a loop: take [`Link::live`], try, and give an error to [`Link::recover`], which says whether
@@ -97,7 +125,8 @@ pub(crate) struct Link {
     pool: Pool,
     reporter: Reporter,
     live: Option<Live>,
-    was_connected: bool,
+    dials: u64,
+    marked: Option<Marked>,
     files_by_exec: bool,
     /// For how long a lost host is tried again; `None` is for ever.
     pub(crate) patience: Option<Duration>,
@@ -115,7 +144,8 @@ impl Link {
             pool,
             reporter,
             live: None,
-            was_connected: false,
+            dials: 0,
+            marked: None,
             files_by_exec: false,
             patience: Some(Duration::from_secs(60)),
             launched: false,
@@ -142,6 +172,20 @@ impl Link {
         Ok(link)
     }
 
+    /// From now on the record of this job says whether the host is reached: for whoever holds the job's lock.
+    pub(crate) fn mark(&mut self, store: &Store, record: &JobRecord) {
+        self.marked = Some(Marked {
+            store: store.clone(),
+            job: record.id.clone(),
+            away: record.attributes.unreachable.is_some(),
+        });
+    }
+
+    /// How many connections were made.
+    pub(crate) fn dials(&self) -> u64 {
+        self.dials
+    }
+
     /// The host as it is reached now; dials when there is no connection.
     ///
     /// # Errors
@@ -150,11 +194,12 @@ impl Link {
         if let Some(live) = self.connected() {
             return Ok(live);
         }
-        let connection = if self.was_connected {
+        let connection = if self.dials > 0 {
             self.redial().await?
         } else {
             self.first_dial().await?
         };
+        self.tell_record(false).await;
         let live = Live {
             connection,
             files: Arc::default(),
@@ -162,8 +207,14 @@ impl Link {
             shell: Arc::default(),
         };
         self.live = Some(live.clone());
-        self.was_connected = true;
+        self.dials += 1;
         Ok(live)
+    }
+
+    async fn tell_record(&mut self, away: bool) {
+        if let Some(marked) = &mut self.marked {
+            marked.mark(away).await;
+        }
     }
 
     /// Takes a failed attempt's error: `Ok` when the connection was lost, or files have to take another way, and the
@@ -229,30 +280,30 @@ impl Link {
         self.live = None;
     }
 
-    async fn first_dial(&self) -> Result<Connection, HandoffError> {
+    async fn first_dial(&mut self) -> Result<Connection, HandoffError> {
         self.reporter
             .step(Step::Connect, self.target.name.as_str())
             .await;
         let mut delays = backoff().take(FIRST_ATTEMPTS - 1);
         loop {
-            match self.pool.connect(&self.target).await {
+            let error = match self.pool.connect(&self.target).await {
                 Ok(connection) => return Ok(connection),
-                // One that turned callers away was asked again already.
-                Err(error)
-                    if error.is_retryable_dial()
-                        && !matches!(error.unshared(), SshError::Handshake { .. }) =>
-                {
-                    match delays.next() {
-                        Some(delay) => tokio::time::sleep(delay).await,
-                        None => return Err(error.into()),
-                    }
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => error,
+            };
+            if is_passing(&error) {
+                self.tell_record(true).await;
+            }
+            // One that turned callers away was asked again already.
+            let again = error.is_retryable_dial()
+                && !matches!(error.unshared(), SshError::Handshake { .. });
+            match delays.next().filter(|_| again) {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return Err(error.into()),
             }
         }
     }
 
-    async fn redial(&self) -> Result<Connection, HandoffError> {
+    async fn redial(&mut self) -> Result<Connection, HandoffError> {
         let since = Instant::now();
         let mut attempt = 0;
         for delay in backoff() {
@@ -263,6 +314,7 @@ impl Link {
                 }
                 Err(error) if is_passing(&error) => {
                     attempt += 1;
+                    self.tell_record(true).await;
                     if self
                         .patience
                         .is_some_and(|patience| since.elapsed() + delay > patience)

@@ -14,10 +14,10 @@ use super::follow::end_words;
 use super::link::{Link, Live, is_passing};
 use super::lock::JobLock;
 use super::running::Reporter;
-use super::watch::{Watch, Watched};
+use super::watch::{Watch, Watched, shown, unclaimed_words};
 use super::{Client, HandoffError, remote};
 use crate::agent::Exit;
-use crate::job::{Attributes, Evidence, JobRecord, State, evidence, now_ms};
+use crate::job::{Evidence, JobRecord, State, evidence};
 
 /// The time between attempts at a host that cannot be reached: it grows to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -32,7 +32,8 @@ const UPDATES: usize = 64;
 pub struct JobUpdate {
     /// The record as it is now.
     pub record: JobRecord,
-    /// Why this job is not watched any further, where its host cannot be asked at all.
+    /// Why this job is not watched any further: its host cannot be asked at all, or nobody launches it any more
+    /// ([`HandoffError::NeverStarted`]).
     pub error: Option<HandoffError>,
 }
 
@@ -102,34 +103,72 @@ struct Observed {
     record: JobRecord,
     watch: Option<Watch>,
     told: bool,
+    /// The last look has found that nothing was started, of a job that has not been seen to start.
+    unstarted: bool,
 }
 
 impl Observed {
+    fn new(record: JobRecord) -> Self {
+        Self {
+            record,
+            watch: None,
+            told: false,
+            unstarted: false,
+        }
+    }
+
     /// Looks once; what was found is in the record, here and in the store.
     async fn look(&mut self, client: &Client, live: &Live) -> Result<(), HandoffError> {
-        let Some(place) = self.record.remote.clone() else {
-            return Ok(());
-        };
-        let directory = place.job_directory;
-        let Some(watch) = &mut self.watch else {
-            return self.first_look(client, live).await;
-        };
-        let watched = watch.look(live, false).await?;
-        watch.note(live, watch.state_now()).await?;
-        match watched {
-            Some(Watched::Ended(exit)) => self.ended(client, &exit).await,
-            Some(Watched::Vanished(evidence, reason)) => {
-                tracing::info!(%directory, reason, "the job is over");
-                self.change(client, evidence, Some(reason)).await
-            }
-            Some(Watched::AgentRuns) | None => {
-                let evidence = match watch.state_now() {
-                    State::Running => Evidence::Alive,
-                    _ => Evidence::OtherMachine,
-                };
-                self.change(client, evidence, None).await
+        if self.record.remote.is_none() {
+            return self.reload(client).await;
+        }
+        self.unstarted = false;
+        match &mut self.watch {
+            None => self.first_look(client, live).await?,
+            Some(watch) => {
+                let watched = watch.look(live, false).await?;
+                watch.note(live, shown(watched.as_ref())).await?;
+                let has_begun = watch.has_begun();
+                self.take(client, watched, has_begun).await?;
             }
         }
+        if self.unstarted {
+            return self.require_sender(client).await;
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        client: &Client,
+        watched: Option<Watched>,
+        has_begun: bool,
+    ) -> Result<(), HandoffError> {
+        match watched {
+            Some(Watched::Ended(exit)) => self.ended(client, &exit).await,
+            Some(Watched::Vanished(Evidence::Unclaimed | Evidence::NeverStarted, _))
+                if self.has_not_run() =>
+            {
+                self.unstarted = true;
+                Ok(())
+            }
+            // As long as it is not buried it may still start.
+            Some(Watched::Vanished(Evidence::NeverStarted, _)) => Ok(()),
+            Some(Watched::Vanished(evidence, reason)) => {
+                tracing::info!(job = %self.record.id, reason, "the job is over");
+                self.change(client, evidence, Some(reason)).await
+            }
+            Some(Watched::AgentRuns) | None if has_begun => {
+                self.change(client, Evidence::Alive, None).await
+            }
+            Some(Watched::AgentRuns) | None => {
+                self.change(client, Evidence::OtherMachine, None).await
+            }
+        }
+    }
+
+    fn has_not_run(&self) -> bool {
+        matches!(self.record.state, State::Preparing | State::Launching)
     }
 
     /// Asks the host's script, which also tells the time there; then reads what there is of the log.
@@ -150,18 +189,19 @@ impl Observed {
         );
         if let Some(status) = &status {
             watch.set_clock(status.clock_ms);
+            watch.found_in(status.phase);
         }
         let reason = match evidence {
             Evidence::Rebooted => Some("the host was restarted"),
             Evidence::Died => Some("the runner is gone and left no result"),
-            Evidence::Unclaimed if state == State::Lost => {
-                Some("its directory on the host is gone")
-            }
+            Evidence::Unclaimed if state == State::Lost => Some(unclaimed_words(status.is_some())),
             _ => None,
         };
-        watch.catch_up(live).await?;
-        watch.note(live, state).await?;
+        let ended = status.as_ref().is_some_and(|status| status.exit.is_some());
+        watch.catch_up(live, ended).await?;
+        watch.note(live, evidence).await?;
         self.watch = Some(watch);
+        self.unstarted = evidence == Evidence::Unclaimed && self.has_not_run();
         match status.and_then(|status| status.exit) {
             Some(exit) => self.ended(client, &exit).await,
             None => self.change(client, evidence, reason).await,
@@ -201,9 +241,6 @@ impl Observed {
                 if record.state.is_live() {
                     record.note(evidence);
                     record.error = reason.map(str::to_owned).or_else(|| record.error.take());
-                    if record.state.is_ended() {
-                        record.attributes = Attributes::default();
-                    }
                 }
             })
             .await?;
@@ -216,25 +253,32 @@ impl Observed {
         if self.record.remote.is_some() || is_over(&self.record) {
             return Ok(());
         }
-        match JobLock::take(client.places(), &self.record.id)? {
-            // Its sender is gone, and nobody launches it any more.
-            Some(_lock) => Err(HandoffError::NeverStarted {
+        self.require_sender(client).await
+    }
+
+    /// Refuses to wait for a job that has not run and whose sender is gone: nobody launches it any more.
+    async fn require_sender(&mut self, client: &Client) -> Result<(), HandoffError> {
+        let Some(_lock) = JobLock::take(client.places(), &self.record.id)? else {
+            return Ok(());
+        };
+        // As its sender has left it.
+        self.record = client.store().find(self.record.id.as_str()).await?;
+        if self.has_not_run() {
+            return Err(HandoffError::NeverStarted {
                 job: self.record.id.clone(),
                 host: self.record.host.clone(),
-            }),
-            None => Ok(()),
+            });
         }
+        Ok(())
     }
 
     async fn not_reached(&mut self, client: &Client) -> Result<(), HandoffError> {
         self.record = client
             .store()
-            .amend(&self.record.id, |record| {
-                record.attributes = record.attributes.not_reached(now_ms());
-            })
+            .amend(&self.record.id, JobRecord::note_unreachable)
             .await?;
         if let Some(watch) = &mut self.watch {
-            watch.seen.attributes = self.record.attributes;
+            watch.lost(self.record.attributes);
         }
         Ok(())
     }
@@ -245,11 +289,7 @@ pub(crate) async fn look_once(
     client: &Client,
     record: JobRecord,
 ) -> Result<JobRecord, HandoffError> {
-    let mut observed = Observed {
-        record,
-        watch: None,
-        told: false,
-    };
+    let mut observed = Observed::new(record);
     if is_over(&observed.record) || observed.record.remote.is_none() {
         return Ok(observed.record);
     }
@@ -304,30 +344,32 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
         Ok(link) => link,
         Err(error) => return give_up(jobs, error, &tell).await,
     };
-    let mut observed: Vec<Observed> = jobs
-        .into_iter()
-        .map(|record| Observed {
-            record,
-            watch: None,
-            told: false,
-        })
-        .collect();
+    let mut observed: Vec<Observed> = jobs.into_iter().map(Observed::new).collect();
     let mut pause = RETRY.0;
     while !observed.is_empty() {
         let live = match link.live().await {
             Ok(live) => live,
             Err(error) if is_away(&error) => {
                 tracing::info!(%error, "the host was not reached");
-                for job in &mut observed {
-                    let before = job.record.attributes;
+                let mut rest = Vec::new();
+                for mut job in observed {
+                    let before = job.record.clone();
                     if let Err(error) = job.not_reached(&client).await {
                         tracing::warn!(%error, "the store");
                     }
-                    if (before != job.record.attributes || !job.told)
-                        && !update(job, None, &tell).await
-                    {
+                    let changed = before.state != job.record.state
+                        || before.attributes != job.record.attributes;
+                    if (changed || !job.told) && !update(&mut job, None, &tell).await {
                         return;
                     }
+                    // Another process may have found its end.
+                    if !is_over(&job.record) {
+                        rest.push(job);
+                    }
+                }
+                observed = rest;
+                if observed.is_empty() {
+                    break;
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
@@ -344,13 +386,7 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
         let mut jobs = observed.into_iter();
         while let Some(mut job) = jobs.next() {
             let before = job.record.clone();
-            let looked = if job.record.remote.is_none() {
-                interval = interval.min(PREPARING_INTERVAL);
-                job.reload(&client).await
-            } else {
-                job.look(&client, &live).await
-            };
-            let (error, lost) = match looked {
+            let (error, lost) = match job.look(&client, &live).await {
                 Ok(()) => (None, false),
                 Err(error) => match link.recover(error).await {
                     Ok(()) => (None, true),

@@ -115,11 +115,12 @@ impl Sending {
                 job: record.id.clone(),
             }
         })?;
-        let link = Link::new(
+        let mut link = Link::new(
             request.client.target(&request.host)?,
             request.client.pool().clone(),
             reporter.clone(),
         );
+        link.mark(request.client.store(), &record);
         let sending = Self {
             request,
             reporter,
@@ -174,6 +175,7 @@ impl Sending {
             record: &mut self.record,
             directory,
             homecoming: self.request.homecoming,
+            clock_ms: None,
         };
         if launched.is_none() {
             // Whether it runs is for the host's files to say: whoever collects the job reads them.

@@ -12,7 +12,7 @@ use super::link::Link;
 use super::running::Reporter;
 use super::watch::Watch;
 use super::{Ending, HandoffError, Outcome, local_files};
-use crate::agent::{Exit, ExitReason};
+use crate::agent::Exit;
 use crate::events::Step;
 use crate::job::now_ms;
 use crate::session::{Limits, Returned, SessionId, inspect};
@@ -43,12 +43,8 @@ impl Follow<'_> {
         };
         self.record.session = Some(whole.session.clone());
         if whole.returned.assistant_messages == 0 {
-            if exit.reason != ExitReason::Completed {
-                return Err(self.remote_failure(link, exit).await);
-            }
-            let tail = self.error_tail(link).await;
-            let host = self.record.host.clone();
-            return Err(HandoffError::NothingNew { host, tail });
+            self.record.nothing_new = true;
+            return Err(self.nothing_new(link, exit).await?);
         }
         if self.homecoming.import {
             self.import_spawned(&whole).await?;
@@ -57,7 +53,7 @@ impl Follow<'_> {
         let trip = self.introduced(trip(whole.returned, exit));
         self.record.collected_ms = Some(now_ms());
         self.record.forget = self.homecoming.forget;
-        self.enter(self.record.state).await?;
+        self.enter_answered(exit).await?;
         reach(FailPoint::Collected);
         if self.homecoming.import {
             link.patience = Some(super::follow::TIDY_PATIENCE);

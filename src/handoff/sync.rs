@@ -1,7 +1,7 @@
 //! Reconciling the unfinished jobs with their hosts: one connection a host, hosts side by side.
 //!
-//! The main function is [`Client::sync`](super::Client::sync). The invariants: a host that is not reached changes
-//! nothing, and a job that another process follows is that process' own.
+//! The main function is [`Client::sync`](super::Client::sync). The invariants: a host that is not reached changes no
+//! state, and a job that another process follows is that process' own.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::collect::{Collection, Settled};
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
+use super::observe::is_away;
 use super::request::Homecoming;
 use super::running::Reporter;
 use super::{Client, HandoffError};
@@ -103,10 +104,20 @@ async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> 
     let mut link: Option<Link> = None;
     // A claim without a start is waited for once, not once a job.
     let since = Instant::now();
-    for record in records {
+    let mut records = records.into_iter();
+    while let Some(record) = records.next() {
+        let job = record.id.clone();
         match sync_job(client, &host, &reporter, &mut link, since, record).await {
             Ok(job) => report.jobs.push(job),
             Err(error) => {
+                if is_away(&error) {
+                    let rest = records.by_ref().map(|record| record.id);
+                    for job in std::iter::once(job).chain(rest) {
+                        if let Err(error) = not_reached(client, &job).await {
+                            tracing::warn!(%error, %job, "that its host is away is not recorded");
+                        }
+                    }
+                }
                 report.error = Some(error);
                 break;
             }
@@ -116,6 +127,17 @@ async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> 
         link.close();
     }
     report
+}
+
+/// Notes that the host does not answer, but of a job that another process follows: that one may have reached it.
+async fn not_reached(client: &Client, job: &JobId) -> Result<(), HandoffError> {
+    if let Some(_lock) = JobLock::take(client.places(), job)? {
+        client
+            .store()
+            .amend(job, JobRecord::note_unreachable)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The error is the host's: it ends the work there. A job's own is in its report.
@@ -197,6 +219,7 @@ async fn settle(
                 forget: collection.record.forget,
                 ..Homecoming::default()
             },
+            clock_ms: None,
             record: collection.record,
         };
         follow.clean_up(link).await;

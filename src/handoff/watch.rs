@@ -12,9 +12,10 @@ use super::remote;
 use super::running::Reporter;
 use super::steer;
 use crate::agent::{EventParser, Exit, KillReason, Phase, names};
-use crate::events::{Event, Step};
+use crate::events::{AgentEvent, Event, Step};
 use crate::job::{
-    Attributes, Bounds, Evidence, JobId, JobRecord, State, Store, Usage, evidence, now_ms,
+    Attributes, Bounds, Evidence, JobId, JobRecord, PhaseSeen, Store, Usage, end_evidence,
+    evidence, now_ms,
 };
 use crate::session::SessionId;
 use crate::ssh::{RemotePath, SshError};
@@ -29,7 +30,9 @@ const QUIET_INTERVAL: Duration = Duration::from_millis(1000);
 const SILENCE: Duration = Duration::from_secs(20);
 /// The most that one look reads of the event log, in bytes.
 const CHUNK: u64 = 1 << 20;
-/// How many times that much is read of what an ended job's log holds besides.
+/// A read that brought less has reached the log's end as it was then: a host gives at least so much at once.
+const WHOLE_READ: usize = 32 << 10;
+/// How many times [`CHUNK`] is read of what an ended job's log holds besides.
 const REST_CHUNKS: usize = 64;
 /// The most that is read of `phase` and `exit`, in bytes.
 const SMALL_FILE: u64 = 64 << 10;
@@ -40,7 +43,6 @@ pub(crate) struct Watch {
     directory: RemotePath,
     reporter: Reporter,
     job: JobId,
-    live: bool,
     /// The watcher holds the job's lock, and keeps a runner that does not start from ever starting.
     pub(crate) buries: bool,
     buried: bool,
@@ -48,8 +50,6 @@ pub(crate) struct Watch {
     pub(crate) seen: Seen,
     noted: Option<Seen>,
     bounds: Bounds,
-    /// When the agent began to run, by this machine's clock, as far as that is known.
-    running_since_ms: u64,
     /// The host's clock less this machine's, in milliseconds.
     offset_ms: Option<i64>,
     offset: u64,
@@ -64,11 +64,30 @@ pub(crate) struct Seen {
     pub(crate) session: Option<SessionId>,
     pub(crate) usage: Usage,
     pub(crate) attributes: Attributes,
+    phase: Option<PhaseSeen>,
     pub(crate) notice: Option<String>,
 }
 
 fn loop_words(tool: &str, times: u32) -> String {
     format!("the agent called {tool} with the same input {times} times in a row")
+}
+
+fn stall_words(phase: Option<PhaseSeen>, bounds: &Bounds) -> String {
+    let bound = humantime::format_duration(Duration::from_millis(bounds.inactivity_ms));
+    match phase.map(|seen| seen.phase) {
+        Some(Phase::Importing) => format!("the import has not ended within {bound}"),
+        Some(Phase::Exporting) => format!("the export has not ended within {bound}"),
+        _ => format!("the agent said nothing for {bound}"),
+    }
+}
+
+/// Why a job of which no claim is found counts as lost. `there` says whether it has a directory.
+pub(crate) fn unclaimed_words(there: bool) -> &'static str {
+    if there {
+        "nothing in its directory on the host shows a launch"
+    } else {
+        "its directory on the host is gone"
+    }
 }
 
 impl Seen {
@@ -77,15 +96,22 @@ impl Seen {
             session: record.session.clone(),
             usage: record.usage.clone(),
             attributes: record.attributes,
+            phase: record.phase,
             notice: record.notice.clone(),
         }
     }
 
-    /// Puts it into a record that may know more already: somebody else may watch the job too.
+    /// Puts it into a record that may know more already: somebody else may watch the job too, or have seen its end.
     pub(crate) fn note_in(self, record: &mut JobRecord) {
         record.session = record.session.take().or(self.session);
         record.notice = record.notice.take().or(self.notice);
-        record.attributes = self.attributes;
+        record.phase = match (record.phase, self.phase) {
+            (Some(known), Some(seen)) => Some(known.with(seen)),
+            (known, seen) => known.or(seen),
+        };
+        if record.state.is_live() {
+            record.attributes = self.attributes;
+        }
         if self.usage.position >= record.usage.position {
             record.usage = self.usage;
         }
@@ -103,18 +129,18 @@ pub(crate) enum Watched {
 }
 
 impl Watch {
-    /// From the beginning of the event log, every event told.
+    /// From the beginning of the event log, every event told. What the record has counted is not counted again.
     pub(crate) fn new(
         store: &Store,
         directory: &RemotePath,
         reporter: &Reporter,
         record: &JobRecord,
     ) -> Self {
-        let anew = JobRecord {
-            usage: Usage::default(),
-            ..record.clone()
-        };
-        Self::resumed(store, directory, reporter, &anew)
+        Self {
+            offset: 0,
+            stream: EventParser::new(),
+            ..Self::resumed(store, directory, reporter, record)
+        }
     }
 
     /// From where the record's counting ended.
@@ -124,22 +150,16 @@ impl Watch {
         reporter: &Reporter,
         record: &JobRecord,
     ) -> Self {
-        let running = record
-            .history
-            .iter()
-            .find(|entry| entry.state == State::Running);
         Self {
             store: store.clone(),
             directory: directory.clone(),
             reporter: reporter.clone(),
             job: record.id.clone(),
-            live: record.state.is_live(),
             buries: false,
             buried: false,
             seen: Seen::of(record),
             noted: None,
             bounds: record.bounds,
-            running_since_ms: running.map_or_else(now_ms, |entry| entry.at_ms),
             offset_ms: None,
             offset: record.usage.position,
             stream: EventParser::starting_at(record.usage.position),
@@ -154,16 +174,20 @@ impl Watch {
         self.offset_ms = Some(host_ms.saturating_sub(remote::clock_ms()));
     }
 
-    /// Judges the job's oddities, and writes down what is new since the last time.
-    pub(crate) async fn note(&mut self, live: &Live, state: State) -> Result<(), HandoffError> {
-        let quiet_since = self
-            .seen
-            .usage
-            .last_event_ms
-            .unwrap_or(0)
-            .max(self.running_since_ms);
+    /// Judges the job's oddities by what a look has shown, and writes down what is new since the last time.
+    pub(crate) async fn note(
+        &mut self,
+        live: &Live,
+        evidence: Evidence,
+    ) -> Result<(), HandoffError> {
         let before = self.seen.attributes;
-        let found = before.judge(&self.bounds, state, &self.seen.usage, quiet_since, now_ms());
+        let found = before.judge(
+            &self.bounds,
+            evidence,
+            self.seen.phase,
+            &self.seen.usage,
+            now_ms(),
+        );
         self.intervene(live, before, found).await?;
         self.seen.attributes = found;
         self.tell_circles();
@@ -176,6 +200,12 @@ impl Watch {
             .await?;
         self.noted = Some(self.seen.clone());
         Ok(())
+    }
+
+    /// The host was not reached, and the record says so: whatever is seen next is written over that.
+    pub(crate) fn lost(&mut self, attributes: Attributes) {
+        self.seen.attributes = attributes;
+        self.noted = None;
     }
 
     /// A loop is told in the result whoever watched, and when: also one that the agent got out of by itself.
@@ -199,12 +229,16 @@ impl Watch {
             let words = loop_words(&tool, self.seen.usage.repeats);
             (words, KillReason::Looping, self.bounds.kill_on_loop)
         } else if now.stalled.is_some() && before.stalled.is_none() {
-            let bound = Duration::from_millis(self.bounds.inactivity_ms);
-            let words = format!(
-                "the agent said nothing for {}",
-                humantime::format_duration(bound)
-            );
-            (words, KillReason::Stalled, self.bounds.kill_on_stall)
+            // The end of an import or an export would cost what it is there to keep.
+            let silent_agent = self
+                .seen
+                .phase
+                .is_some_and(|seen| seen.phase == Phase::Running);
+            (
+                stall_words(self.seen.phase, &self.bounds),
+                KillReason::Stalled,
+                self.bounds.kill_on_stall && silent_agent,
+            )
         } else {
             return Ok(());
         };
@@ -225,27 +259,44 @@ impl Watch {
         link: &mut Link,
         until_running: bool,
     ) -> Result<Watched, HandoffError> {
+        let mut known = None;
         loop {
             let live = link.live().await?;
+            let dial = link.dials();
+            let was_away = known.is_some_and(|known| known != dial);
             let looked = async {
+                // What was said while the host was away was not said just now.
+                if was_away && self.offset_ms.is_none() {
+                    self.ask_clock(&live).await?;
+                }
                 let watched = self.look(&live, until_running).await?;
-                self.note(&live, self.state_now()).await?;
+                self.note(&live, shown(watched.as_ref())).await?;
                 Ok(watched)
             };
             match looked.await {
                 Ok(Some(watched)) => return Ok(watched),
-                Ok(None) => tokio::time::sleep(self.interval(until_running)).await,
-                Err(error) => link.recover(error).await?,
+                Ok(None) => {
+                    known = Some(dial);
+                    tokio::time::sleep(self.interval(until_running)).await;
+                }
+                Err(error) => {
+                    known = known.or(Some(dial));
+                    link.recover(error).await?;
+                }
             }
         }
     }
 
-    /// What the job is in, as far as the phase tells.
-    pub(crate) fn state_now(&self) -> State {
-        match self.phase {
-            Some(Phase::Running) if self.live => State::Running,
-            _ => State::Returning,
+    async fn ask_clock(&mut self, live: &Live) -> Result<(), HandoffError> {
+        if let Some(status) = remote::status(live, &self.directory).await? {
+            self.set_clock(status.clock_ms);
         }
+        Ok(())
+    }
+
+    /// Whether the runner was seen in a phase.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.phase.is_some()
     }
 
     pub(crate) fn interval(&self, until_running: bool) -> Duration {
@@ -280,18 +331,22 @@ impl Watch {
             // A short run was over between two looks; its events still belong to it.
             self.enter(Some(Phase::Running)).await;
         }
-        let mut grown = self.take_events(&bytes).await;
-        if phase == Some(Phase::Exporting) {
-            // All of the agent's events come before the export.
-            while self.read_events(live).await? {
-                grown = true;
+        let grown = !bytes.is_empty();
+        self.take_events(&bytes).await;
+        let mut behind = bytes.len() >= WHOLE_READ;
+        // All of the agent's events come before the export, and what is judged is the newest that there is.
+        while behind || phase == Some(Phase::Exporting) || ended {
+            let read = self.read_events(live).await?;
+            behind = read >= WHOLE_READ;
+            if read == 0 {
+                break;
             }
+        }
+        if phase == Some(Phase::Exporting) {
             self.enter(phase).await;
         }
         if ended {
-            while self.read_events(live).await? {}
-            if let Some(agent) = self.stream.finish() {
-                self.seen.usage.take(&agent);
+            if let Some(agent) = self.finish() {
                 self.reporter.tell(Event::Agent { agent }).await;
             }
             let bytes = files.read(&exit_path, SMALL_FILE).await?;
@@ -309,25 +364,45 @@ impl Watch {
         Ok(None)
     }
 
-    /// Reads what there is of the event log.
-    pub(crate) async fn catch_up(&mut self, live: &Live) -> Result<(), HandoffError> {
-        while self.read_events(live).await? {}
+    /// Reads what there is of the event log; of a job that has ended, to its last byte. Nothing is told.
+    pub(crate) async fn catch_up(&mut self, live: &Live, ended: bool) -> Result<(), HandoffError> {
+        while self.read_events(live).await? > 0 {}
+        if ended {
+            self.finish();
+        }
         Ok(())
+    }
+
+    /// Notes a phase that the host has told of, with nobody to be told.
+    pub(crate) fn found_in(&mut self, phase: Option<Phase>) {
+        self.phase = phase;
+        if let Some(phase) = phase {
+            self.seen.phase = Some(PhaseSeen::after(self.seen.phase, phase, now_ms()));
+        }
     }
 
     /// Counts what nobody has watched of an ended job's events, of a log of at most [`REST_CHUNKS`] reads. Nothing is
     /// told, and nothing stored.
     pub(crate) async fn count_rest(&mut self, live: &Live) -> Result<(), HandoffError> {
         for _ in 0..REST_CHUNKS {
-            if !self.read_events(live).await? {
+            if self.read_events(live).await? == 0 {
                 break;
             }
         }
-        if let Some(agent) = self.stream.finish() {
-            self.seen.usage.take(&agent);
-        }
+        self.finish();
         self.tell_circles();
         Ok(())
+    }
+
+    /// Counts a last line without its line break, unless it was counted before.
+    fn finish(&mut self) -> Option<AgentEvent> {
+        let counted = self.offset <= self.seen.usage.position;
+        let agent = self.stream.finish()?;
+        if !counted {
+            self.seen.usage.take(&agent);
+            self.seen.usage.position = self.stream.position();
+        }
+        Some(agent)
     }
 
     async fn judge_silence(&mut self, live: &Live) -> Result<Option<Watched>, HandoffError> {
@@ -341,16 +416,14 @@ impl Watch {
             Evidence::Ended { .. } => return Ok(None),
             Evidence::Rebooted => "the host was restarted",
             Evidence::Died => "the runner is gone and left no result",
-            // As long as it is not buried it may still start.
-            Evidence::NeverStarted if !self.buries => return Ok(None),
-            Evidence::NeverStarted if !self.buried => {
+            Evidence::NeverStarted if self.buries && !self.buried => {
                 remote::bury(live, &self.directory).await?;
                 self.buried = true;
                 return Ok(None);
             }
             Evidence::NeverStarted => "it was claimed and never started",
             Evidence::Tombstone => "it was closed before it was launched",
-            Evidence::Unclaimed => "its directory on the host is gone",
+            Evidence::Unclaimed => unclaimed_words(status.is_some()),
             _ => return Ok(None),
         };
         Ok(Some(Watched::Vanished(evidence, reason)))
@@ -373,7 +446,7 @@ impl Watch {
         if self.phase == phase {
             return;
         }
-        self.phase = phase;
+        self.found_in(phase);
         self.silent_since = Instant::now();
         let step = match phase {
             None => return,
@@ -387,9 +460,11 @@ impl Watch {
         }
     }
 
-    async fn read_events(&mut self, live: &Live) -> Result<bool, HandoffError> {
+    /// How many bytes have come.
+    async fn read_events(&mut self, live: &Live) -> Result<usize, HandoffError> {
         let bytes = self.fetch_events(live).await?;
-        Ok(self.take_events(&bytes).await)
+        self.take_events(&bytes).await;
+        Ok(bytes.len())
     }
 
     /// What the event log has got since the last look.
@@ -403,26 +478,42 @@ impl Watch {
         }
     }
 
-    /// Tells what was fetched; false when it is nothing.
-    async fn take_events(&mut self, bytes: &[u8]) -> bool {
+    /// Tells what was fetched, and counts what of it the record has not.
+    async fn take_events(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
-            return false;
+            return;
         }
+        let counted = self.seen.usage.position.saturating_sub(self.offset);
+        let counted = usize::try_from(counted).map_or(bytes.len(), |count| count.min(bytes.len()));
+        let (old, new) = bytes.split_at(counted);
         self.offset += bytes.len() as u64;
         self.silent_since = Instant::now();
-        for agent in self.stream.push(bytes) {
-            self.seen.usage.take(&agent);
+        for agent in self.stream.push(old) {
             self.reporter.tell(Event::Agent { agent }).await;
         }
-        let now = now_ms();
-        let made = self.stream.timestamp().zip(self.offset_ms);
-        self.seen.usage.position = self.stream.position();
-        self.seen.usage.last_event_ms = Some(made.map_or(now, |(made, offset)| {
-            made.saturating_add_signed(-offset).min(now)
-        }));
+        if !new.is_empty() {
+            for agent in self.stream.push(new) {
+                self.seen.usage.take(&agent);
+                self.reporter.tell(Event::Agent { agent }).await;
+            }
+            let now = now_ms();
+            let made = self.stream.timestamp().zip(self.offset_ms);
+            self.seen.usage.position = self.stream.position();
+            self.seen.usage.last_event_ms = Some(made.map_or(now, |(made, offset)| {
+                made.saturating_add_signed(-offset).min(now)
+            }));
+        }
         if self.seen.session.is_none() {
             self.seen.session = self.stream.session().cloned();
         }
-        true
+    }
+}
+
+/// What a look has shown of a job that was taken for one at work.
+pub(crate) fn shown(watched: Option<&Watched>) -> Evidence {
+    match watched {
+        Some(Watched::Ended(exit)) => end_evidence(exit),
+        Some(Watched::Vanished(evidence, _)) => *evidence,
+        Some(Watched::AgentRuns) | None => Evidence::Alive,
     }
 }

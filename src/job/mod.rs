@@ -19,4 +19,4 @@ pub use record::{JobRecord, RECORD_VERSION, RemotePlaces, SentDocument, Transiti
 pub use state::{Evidence, State};
 pub use store::{Store, StoreError};
 pub use usage::Usage;
-pub use watchdog::{Attributes, Bounds, DEFAULT_INACTIVITY, DEFAULT_LOOP_LIMIT};
+pub use watchdog::{Attributes, Bounds, DEFAULT_INACTIVITY, DEFAULT_LOOP_LIMIT, PhaseSeen};

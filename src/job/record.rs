@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Bounds, Evidence, JobId, JobKind, Mode, State, Usage, end_evidence};
+use super::{
+    Attributes, Bounds, Evidence, JobId, JobKind, Mode, PhaseSeen, State, Usage, end_evidence,
+};
 use crate::agent::Exit;
 use crate::hosts::HostName;
 use crate::session::SessionId;
@@ -13,6 +15,9 @@ use crate::ssh::RemotePath;
 
 /// The version of the record's form; a record with a newer one is refused, never rewritten.
 pub const RECORD_VERSION: u32 = 2;
+
+/// Why a job counts as failed whose agent ended well and has done nothing.
+const NO_ANSWER: &str = "the agent ended without an answer";
 
 /// The longest prompt preview, in characters.
 const PREVIEW_LIMIT: usize = 160;
@@ -91,6 +96,12 @@ pub struct JobRecord {
     /// What is odd about it, as last seen.
     #[serde(default)]
     pub attributes: Attributes,
+    /// The phase in which its runner was last seen.
+    #[serde(default)]
+    pub phase: Option<PhaseSeen>,
+    /// What it left was fetched, and held nothing new of the agent.
+    #[serde(default)]
+    pub nothing_new: bool,
     /// What a reader of its result must know first: that the agent went round in circles, or was ended for something.
     #[serde(default)]
     pub notice: Option<String>,
@@ -174,6 +185,8 @@ impl JobRecord {
             usage: Usage::default(),
             bounds: Bounds::default(),
             attributes: Attributes::default(),
+            phase: None,
+            nothing_new: false,
             notice: None,
             sender: None,
         }
@@ -229,13 +242,29 @@ impl JobRecord {
     }
 
     /// Notes that the job's runner has ended as this says: its numbers, what nobody read, and why it ended, where that
-    /// needs a word; what was odd about the running job is over. True when that changed the state.
+    /// needs a word; what was odd about the running job is over. True when that changed the state or what was odd.
+    ///
+    /// The job's events must have been counted to their end: an agent of whom nothing was heard has failed, however
+    /// well it ended.
     pub fn end(&mut self, exit: &Exit, reason: Option<String>) -> bool {
         self.note_exit(exit);
+        let (evidence, reason) = match end_evidence(exit) {
+            Evidence::Ended {
+                success: true,
+                result,
+            } if !self.usage.shows_answer() => {
+                let evidence = Evidence::Ended {
+                    success: false,
+                    result,
+                };
+                (evidence, reason.or_else(|| Some(NO_ANSWER.to_owned())))
+            }
+            evidence => (evidence, reason),
+        };
         if reason.is_some() {
             self.error = reason;
         }
-        self.note(end_evidence(exit))
+        self.note(evidence)
     }
 
     fn note_exit(&mut self, exit: &Exit) {
@@ -278,6 +307,7 @@ impl JobRecord {
             State::Completed | State::Failed | State::Killed | State::Unknown
         );
         ended
+            && !self.nothing_new
             && self.collected_ms.is_none()
             && self.cleaned_ms.is_none()
             && self.remote.is_some()
@@ -286,24 +316,36 @@ impl JobRecord {
 
     /// Moves the job to where the evidence says that it is; true when that changed the record.
     ///
-    /// A launch that nobody here saw is noted on the way: a job that ended since then has run.
+    /// A launch that nobody here saw is noted on the way: a job that ended since then has run. Whoever has evidence has
+    /// reached the host, and only what runs is watched.
     pub fn note(&mut self, evidence: Evidence) -> bool {
-        let noted = self.history.len();
+        let (noted, odd) = (self.history.len(), self.attributes);
         let state = self.state.judge(self.mode, evidence);
         if self.state.is_live() && evidence.shows_launch() && !self.was_launched() {
             self.enter(State::Running);
         }
         self.enter(state);
-        if self.state.is_ended() {
+        if self.state == State::Running {
+            self.attributes.unreachable = None;
+        } else {
             self.attributes = Attributes::default();
         }
-        self.history.len() != noted
+        self.history.len() != noted || self.attributes != odd
     }
 
-    /// Moves the job into a state and notes when; entering the present state again changes nothing.
+    /// Notes that the host did not answer; of a job that has ended meanwhile nothing is odd.
+    pub fn note_unreachable(&mut self) {
+        if self.state.is_live() {
+            self.attributes = self.attributes.not_reached(now_ms());
+        }
+    }
+
+    /// Moves the job into a state and notes when; what was odd about it before is over. Entering the present state again
+    /// changes nothing.
     pub fn enter(&mut self, state: State) {
         if self.state != state {
             self.state = state;
+            self.attributes = Attributes::default();
             self.history.push(Transition {
                 state,
                 at_ms: now_ms(),
@@ -360,17 +402,87 @@ mod tests {
         );
     }
 
+    fn spawned() -> JobRecord {
+        JobRecord::new(
+            JobKind::Spawn,
+            "box".parse().unwrap(),
+            None,
+            Mode::OneWay,
+            PathBuf::from("/p"),
+        )
+    }
+
+    fn exit(reason: &str) -> Exit {
+        let text = format!(
+            "protocol=1\nphase=exporting\nreason={reason}\ncode=0\nsize=2\nsha256={}\nundelivered=0\nleft=0\n\
+             ended_ms=5\nend=1\n",
+            "ab".repeat(32)
+        );
+        Exit::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_odd_ends_with_what_it_was_said_of() {
+        let odd = Attributes {
+            stalled: Some(1),
+            unreachable: Some(2),
+            ..Attributes::default()
+        };
+        let in_state = |mode: Mode, states: &[State]| {
+            let mut record = JobRecord { mode, ..spawned() };
+            for state in states {
+                record.enter(*state);
+            }
+            JobRecord {
+                attributes: odd,
+                ..record
+            }
+        };
+        let ended = Evidence::Ended {
+            success: true,
+            result: true,
+        };
+        let mut record = in_state(Mode::RoundTrip, &[State::Running]);
+        assert!(record.note(Evidence::Alive), "it was reached");
+        assert_eq!(record.attributes.names(), ["stalled"]);
+        assert!(!record.note(Evidence::Alive));
+        assert!(record.note(ended));
+        assert_eq!(record.state, State::Returning);
+        assert_eq!(record.attributes, Attributes::default());
+        // Also what an earlier look has left on one that had ended on its host already.
+        let mut record = in_state(Mode::RoundTrip, &[State::Running, State::Returning]);
+        assert!(record.note(ended));
+        assert_eq!(record.attributes, Attributes::default());
+        let mut record = in_state(Mode::OneWay, &[State::Running, State::Killed]);
+        record.attributes = Attributes::default();
+        record.note_unreachable();
+        assert_eq!(record.attributes, Attributes::default());
+        let mut record = in_state(Mode::OneWay, &[State::Running]);
+        record.enter(State::Failed);
+        assert_eq!(record.attributes, Attributes::default());
+    }
+
+    #[test]
+    fn an_agent_of_whom_nothing_was_heard_has_failed_however_well_it_ended() {
+        for mode in [Mode::OneWay, Mode::RoundTrip] {
+            let mut record = JobRecord { mode, ..spawned() };
+            assert!(record.end(&exit("completed"), None));
+            assert_eq!(record.state, State::Failed);
+            assert_eq!(record.error.as_deref(), Some(NO_ANSWER));
+            let mut record = JobRecord { mode, ..spawned() };
+            record.usage.tool_calls = 1;
+            record.end(&exit("completed"), None);
+            assert_ne!(record.state, State::Failed);
+            assert_eq!(record.error, None);
+            let mut record = JobRecord { mode, ..spawned() };
+            record.end(&exit("killed"), Some("it was killed".to_owned()));
+            assert_eq!(record.state, State::Killed);
+            assert_eq!(record.error.as_deref(), Some("it was killed"));
+        }
+    }
+
     #[test]
     fn a_spawned_job_without_a_session_holds_itself() {
-        let spawned = || {
-            JobRecord::new(
-                JobKind::Spawn,
-                "box".parse().unwrap(),
-                None,
-                Mode::OneWay,
-                PathBuf::from("/p"),
-            )
-        };
         let (first, second) = (spawned(), spawned());
         assert_ne!(first.session_key(), second.session_key());
     }

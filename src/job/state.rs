@@ -173,6 +173,12 @@ impl Evidence {
             Self::Ended { .. } | Self::Killed { .. } | Self::Rebooted | Self::Died | Self::Alive
         )
     }
+
+    /// Whether the runner may be at work: it is seen to live, or cannot be judged from where it was asked.
+    #[must_use]
+    pub fn may_be_at_work(self) -> bool {
+        matches!(self, Self::Alive | Self::OtherMachine)
+    }
 }
 
 #[cfg(test)]

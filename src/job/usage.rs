@@ -41,6 +41,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Whether the agent has answered at all: said something, called a tool, or used a model.
+    #[must_use]
+    pub fn shows_answer(&self) -> bool {
+        self.last_text.is_some() || self.tool_calls > 0 || self.tokens != Tokens::default()
+    }
+
     /// Counts an event.
     pub fn take(&mut self, event: &AgentEvent) {
         self.failing = matches!(event, AgentEvent::Error { .. });
@@ -105,6 +111,29 @@ mod tests {
         assert_eq!(usage.tokens.input, 5);
         usage.take(&call(1));
         assert_eq!((usage.repeats, usage.longest_run), (1, 3));
+    }
+
+    #[test]
+    fn a_text_a_tool_call_or_a_step_is_an_answer_and_an_error_is_none() {
+        let mut usage = Usage::default();
+        usage.take(&AgentEvent::Error {
+            message: "overloaded".into(),
+        });
+        usage.take(&AgentEvent::Text { text: " ".into() });
+        assert!(!usage.shows_answer());
+        let step = AgentEvent::StepFinish {
+            reason: "stop".into(),
+            cost: 0.0,
+            tokens: Tokens {
+                output: 1,
+                ..Tokens::default()
+            },
+        };
+        for event in [AgentEvent::Text { text: "on".into() }, call(1), step] {
+            let mut usage = Usage::default();
+            usage.take(&event);
+            assert!(usage.shows_answer(), "{event:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use handover::handoff::{Ending, Failure, HandoffError};
 use handover::job::{Mode, State};
 
-use crate::support::{BOX, History, Stage, grown};
+use crate::support::{BOX, History, Stage, grown, until};
 
 /// Checks that a handoff was refused before anything ran on the host, and left nothing there.
 #[track_caller]
@@ -83,6 +83,60 @@ async fn a_run_that_brought_no_answer_is_a_failure_that_says_so() {
             .contains("no new message")
     );
     assert_eq!(stage.history_here(), before);
+    let status = stage.run(&["status", "-", "--json"]).await.exits(0);
+    let status = status.document();
+    assert_eq!(status["state"], "failed", "{status}");
+    assert!(
+        status["error"].as_str().unwrap().contains("no new message"),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn a_job_without_an_answer_has_failed_whoever_finds_its_end() {
+    let one_way = "--one-way";
+    for start in [&["send", BOX, one_way, "--message"][..], &["run", BOX]] {
+        for finder in ["wait", "status", "sync", "kill"] {
+            let stage = Stage::new().await;
+            let before = stage.history_here();
+            let session = stage.session.to_string();
+            let mut begin = start.to_vec();
+            begin.push("RULE nothing");
+            if begin.contains(&one_way) {
+                begin.extend(["--session", &session]);
+            }
+            // Whether it was seen to run or to end is a race.
+            stage.run(&begin).await;
+            let exit = stage.job_directories()[0].join("exit");
+            until("the job ends", || exit.exists()).await;
+            let found: &[&str] = match finder {
+                "sync" => &["sync"],
+                finder => &[finder, "-"],
+            };
+            let ran = stage.run(found).await;
+            if finder == "wait" {
+                ran.exits(9);
+            }
+            let job = stage.run(&["jobs", "--json", "--all"]).await.exits(0);
+            let job = job.document()[0].clone();
+            assert_eq!(job["state"], "failed", "{finder}: {job}");
+            assert!(job["error"].is_string(), "{finder}: {job}");
+            assert_eq!(job["attributes"].as_array().unwrap().len(), 0, "{job}");
+            if !begin.contains(&one_way) {
+                continue;
+            }
+            let ran = stage.run(&["collect", "-", "--json"]).await.exits(9);
+            ran.error("nothing_new");
+            let job = stage.run(&["status", "-", "--json"]).await.exits(0);
+            let error = job.document()["error"].as_str().unwrap().to_owned();
+            assert!(error.contains("no new message"), "{error}");
+            assert_eq!(stage.history_here(), before);
+            // There is nothing that a clean-up could lose.
+            let prune = ["prune", "--older-than", "0s", "--json"];
+            let pruned = stage.run(&prune).await.exits(0).document();
+            assert_eq!(pruned["jobs"][0]["done"], "removed", "{pruned}");
+        }
+    }
 }
 
 #[tokio::test]

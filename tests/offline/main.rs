@@ -32,4 +32,5 @@ mod sync;
 mod trips;
 mod wait;
 mod watch;
+mod watchdogs;
 mod words;

@@ -149,7 +149,16 @@ async fn a_host_that_is_not_reached_changes_nothing_and_the_others_are_looked_at
     assert_eq!(of("gone")["error"]["kind"], "refused");
     assert_eq!(of(BOX)["jobs"][0]["followed"], false);
     assert!(of(BOX)["error"].is_null(), "{document}");
-    assert_eq!(store.find(gone.id.as_str()).await.unwrap(), gone);
+    let found = store.find(gone.id.as_str()).await.unwrap();
+    assert_eq!(found.attributes.names(), ["unreachable"]);
+    let attributes = gone.attributes;
+    assert_eq!(
+        handover::job::JobRecord {
+            attributes,
+            ..found
+        },
+        gone
+    );
     let ran = stage.run(&["sync", BOX]).await.exits(0);
     assert!(!ran.err.contains("gone"), "{}", ran.err);
     stage
@@ -205,13 +214,13 @@ async fn an_agent_that_ended_badly_or_was_killed_by_the_system_is_failed_and_sti
 }
 
 /// The value of a key in one of the runner's files.
-fn field(file: &std::path::Path, key: &str) -> String {
+pub(crate) fn field(file: &std::path::Path, key: &str) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let found = text.lines().find_map(|line| line.strip_prefix(key));
     found.unwrap_or_default().to_owned()
 }
 
-async fn kill_process(pid: &str) {
+pub(crate) async fn kill_process(pid: &str) {
     let killed = tokio::process::Command::new("kill")
         .args(["-KILL", pid])
         .status();

@@ -3,21 +3,26 @@
 use handover::job::State;
 use serde_json::Value;
 
+use crate::jobs::send;
 use crate::support::{Stage, bounded, until};
 
-async fn spawn(stage: &Stage, arguments: &[&str]) -> String {
+pub(crate) async fn spawn(stage: &Stage, arguments: &[&str]) -> String {
     let mut all = vec!["run", "box", "--json"];
     all.extend(arguments);
     let ran = stage.run(&all).await.exits(0);
     ran.document()["job"].as_str().unwrap().to_owned()
 }
 
-fn touch(stage: &Stage, name: &str) {
+pub(crate) fn touch(stage: &Stage, name: &str) {
     std::fs::write(stage.there(name), "").unwrap();
 }
 
 /// Looks at a job until a look shows this.
-async fn shows(stage: &Stage, job: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
+pub(crate) async fn shows(
+    stage: &Stage,
+    job: &str,
+    mut holds: impl FnMut(&Value) -> bool,
+) -> Value {
     bounded("the status", async {
         loop {
             let status = stage.run(&["status", "--json", job]).await.exits(0);
@@ -60,6 +65,29 @@ async fn waiting_ends_with_the_jobs_and_tells_how_they_ended() {
     assert_eq!(status.document()["exit_code"], 7);
     // What has ended is told at once.
     stage.run(&["wait", &good]).await.exits(0);
+}
+
+#[tokio::test]
+async fn a_job_whose_sender_is_at_work_is_waited_for() {
+    let stage = Stage::new().await;
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "RULE say done"));
+    let job = sending.step("send").await;
+    sending.signal("STOP").await;
+    for verb in ["wait", "collect"] {
+        let ran = stage.run(&[verb, "--json", "--timeout=3s", &job]).await;
+        match verb {
+            "wait" => ran.exits(10),
+            _ => ran.exits(8),
+        };
+    }
+    let waiting = stage.begin(&["wait", "--json", &job]);
+    sending.signal("CONT").await;
+    sending.ended().await.exits(0);
+    assert_eq!(
+        waiting.ended().await.exits(0).document()["id"],
+        job.as_str()
+    );
 }
 
 #[tokio::test]
