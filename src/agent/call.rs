@@ -68,6 +68,15 @@ impl<'a> JobCall<'a> {
         self.verb("settle", "")
     }
 
+    /// Keeps the runner of a job that was claimed and has not started from ever starting; read by [`Burial::parse`]. To
+    /// be repeated freely.
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn bury(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("bury", "")
+    }
+
     /// Asks for the end of a job: of the agent's family, never of the runner, which exports what there is. Where the
     /// runner is gone, the call itself ends the family and exports. Read by [`KillAnswer::parse`]; to be repeated
     /// freely.
@@ -171,6 +180,46 @@ impl RemoveAnswer {
             return Ok(Self::Alive);
         }
         Ok(done(&answer, "remove").map_or_else(Self::Failed, |()| Self::Removed))
+    }
+}
+
+/// The answer to [`JobCall::bury`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Burial {
+    /// The runner has not started, and never will.
+    Buried,
+    /// The runner was faster: it has started, or is about to.
+    Started,
+    /// Nothing could be written there: it may still start.
+    Unwritable,
+    /// The job's script is of an older version, which knows no burial: a tombstone in the claim has to do.
+    Unknown,
+    /// The job's directory is not there, or not its script.
+    Missing,
+}
+
+impl Burial {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`], and [`AgentError::AnswerField`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        let answer = call.answer(stdout)?;
+        if answer.text("missing").is_some() {
+            return Ok(Self::Missing);
+        }
+        if answer.text("refused").is_some() {
+            return Ok(Self::Unknown);
+        }
+        match answer.required("bury")?.as_str() {
+            "done" => Ok(Self::Buried),
+            "started" => Ok(Self::Started),
+            "unwritable" => Ok(Self::Unwritable),
+            _ => Err(AgentError::AnswerField {
+                field: "bury".to_owned(),
+            }),
+        }
     }
 }
 

@@ -36,18 +36,23 @@ pub(crate) async fn say(
         job: record.id.clone(),
         host: record.host.clone(),
     };
+    let unlaunched = || HandoffError::NotLaunched {
+        job: record.id.clone(),
+        host: record.host.clone(),
+    };
+    let gone = || match record.was_launched() {
+        true => closed(),
+        false => unlaunched(),
+    };
     if record.ended_unsent() {
-        return Err(HandoffError::NotLaunched {
-            job: record.id.clone(),
-            host: record.host.clone(),
-        });
+        return Err(unlaunched());
     }
     let Some(place) = record
         .remote
         .clone()
         .filter(|_| record.cleaned_ms.is_none())
     else {
-        return Err(closed());
+        return Err(gone());
     };
     let host = client.host(record.host.as_str())?;
     let mut link = Link::to_job(client, &host, record, Reporter::unheard())?;
@@ -72,10 +77,13 @@ pub(crate) async fn say(
         match delivered.await {
             Ok(Delivery::Taken) => break Ok(()),
             Ok(Delivery::Closed) => break Err(closed()),
+            Ok(Delivery::Gone) => break Err(gone()),
+            Ok(Delivery::Unlaunched) => break Err(unlaunched()),
             // The file is not there although it was written: the connection was lost before it was renamed.
             Ok(Delivery::Missing) if sent => sent = false,
             Ok(Delivery::Missing) => break Err(closed()),
-            Err(HandoffError::Ssh(crate::ssh::SshError::NotFound { .. })) => break Err(closed()),
+            // Before the launch the script may not be there yet; after it the directory is gone.
+            Err(HandoffError::Ssh(crate::ssh::SshError::NotFound { .. })) => break Err(gone()),
             Err(error) => {
                 if let Err(error) = link.recover(error).await {
                     break Err(error);

@@ -344,8 +344,7 @@ impl Watch {
             // As long as it is not buried it may still start.
             Evidence::NeverStarted if !self.buries => return Ok(None),
             Evidence::NeverStarted if !self.buried => {
-                remote::bury(live, &self.directory).await?;
-                self.buried = true;
+                self.buried = remote::bury(live, &self.directory).await?;
                 return Ok(None);
             }
             Evidence::NeverStarted => "it was claimed and never started",

@@ -1,5 +1,5 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
-# Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, kill REASON GRACE,
+# Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, bury, kill REASON GRACE,
 # export (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
@@ -229,7 +229,6 @@ ho_finish() {
     ho_spared=$ho_guard
     ho_kill_family "$(ho_kill_grace)"
   fi
-  if [ -n "$ho_guard" ]; then kill "$ho_guard" 2>/dev/null; fi
   ho_close_inbox
   ho_clock
   rm -f reserve
@@ -237,9 +236,10 @@ ho_finish() {
   until ho_write_exit "$1"; do
     rm -f exit.part
     ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -ge 120 ]; then exit 1; fi
+    if [ "$ho_tries" -ge 120 ]; then break; fi
     sleep 5
   done
+  ho_dismiss_guard
   exit 0
 }
 
@@ -264,7 +264,7 @@ ho_import() {
 
 ho_main_run() {
   # Only the process that launch detached may run, and only once.
-  [ -d claim ] && [ ! -e claim/tombstone ] && mkdir claim/runner || exit 1
+  [ -d claim ] && ho_take_runner "$(ho_myself)" && [ ! -e claim/tombstone ] || exit 1
   ho_pid=
   ho_guard=
   ho_code=
@@ -284,8 +284,7 @@ ho_main_run() {
   ho_here=$(sed -n '/^boot=/,$p' started)
   # Before the agent's environment is there: what runs beside us is none of its family.
   ho_nonce=$(cat claim/nonce)
-  sh ./run.sh guard </dev/null >>runner.log 2>&1 &
-  ho_guard=$!
+  ho_guard_me 0 ''
 
   ho_prepare
   if ! { [ -f "$ho_opencode" ] && [ -x "$ho_opencode" ]; }; then
