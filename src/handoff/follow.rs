@@ -359,9 +359,7 @@ fn reason_words(exit: &Exit) -> String {
             "the result is missing: the agent's export failed or was cut".to_owned()
         }
         ExitReason::Stopped => "it was stopped".to_owned(),
-        ExitReason::RunnerDied => {
-            "the runner was ended on the host, and then its agent".to_owned()
-        }
+        ExitReason::RunnerDied => "the runner was ended on the host, and then its agent".to_owned(),
         ExitReason::Killed => "it was killed".to_owned(),
         ExitReason::MaxTime => "it was killed: its time limit was over".to_owned(),
         ExitReason::KilledStalled => "it was killed: nothing had come from the agent".to_owned(),

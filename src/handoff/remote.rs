@@ -9,8 +9,9 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    Burial, CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
-    LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
+    Burial, CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer,
+    KillReason, LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall,
+    Survivor, names,
 };
 use crate::job::now_ms;
 use crate::ssh::{Connection, ExecOptions, ExecOutput, RemotePath, SshError};

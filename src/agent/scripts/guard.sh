@@ -9,7 +9,10 @@ ho_guard_me() {
 }
 
 ho_dismiss_guard() {
-  if [ -n "$ho_guard" ]; then kill -s KILL "$ho_guard" 2>/dev/null; fi
+  if [ -n "$ho_guard" ]; then
+    # Waited for, so that no shell tells of its end.
+    { kill -s KILL "$ho_guard" && wait "$ho_guard"; } 2>/dev/null
+  fi
 }
 
 # ho_guarded_lives PID START: where processes cannot be told apart, by the number alone.
