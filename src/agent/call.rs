@@ -51,7 +51,8 @@ impl<'a> JobCall<'a> {
         self.verb("launch", nonce.as_str())
     }
 
-    /// Asks what is there; read by [`JobStatus`](super::JobStatus).
+    /// Asks what is there; read by [`JobStatus`](super::JobStatus). Changes nothing, but where nobody looks after the
+    /// agent of a dead runner any more: that is ended then and exported, by a process that outlives the call.
     ///
     /// # Errors
     /// As for [`launch`](Self::launch).

@@ -15,7 +15,8 @@ use crate::job::{JobRecord, now_ms};
 /// The newest name's time that this process has given.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// A name that sorts behind every earlier one of this process, and by this machine's clock behind those of others.
+/// A name that no other message has. It sorts behind every earlier one of this process, and by this machine's clock
+/// behind those of others: scripts of older versions go by that, and later ones number what they deliver.
 fn new_name() -> String {
     let mut time = now_ms();
     let advance = |last| Some(now_ms().max(last + 1));

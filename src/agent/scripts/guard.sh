@@ -33,7 +33,8 @@ ho_main_guard() {
   case $ho_limit in
     *[!0-9]*) ho_limit= ;;
   esac
-  ho_put guard "$(ho_myself)" 2>/dev/null
+  ho_know_me
+  ho_put guard "$ho_me" 2>/dev/null
   while [ -f started ]; do
     # In this order: the runner writes 'exit' before it is gone.
     if ! ho_guarded_lives "$1" "$2"; then

@@ -148,7 +148,8 @@ ho_claim_and_start() {
     ho_say launch unwritable
     return
   fi
-  ho_put claim/launcher "$(ho_myself)" 2>/dev/null
+  ho_know_me
+  ho_put claim/launcher "$ho_me" 2>/dev/null
   if [ -n "$ho_most" ] && ! ho_has_room; then
     # Nothing runs and nothing will: the claim was ours.
     ho_put claim/tombstone "full $ho_others"

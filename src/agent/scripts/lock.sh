@@ -1,5 +1,11 @@
 # Who is there, and locks that no dead holder keeps.
 
+# Sets ho_me, the lines that tell this process from every other.
+ho_me=
+ho_know_me() {
+  if [ -z "$ho_me" ]; then ho_me=$(ho_myself); fi
+}
+
 # ho_judge_text TEXT: sets ho_alive, what is known of the process that lines like those of 'started' name.
 ho_judge_text() {
   ho_alive=unknown
@@ -70,7 +76,8 @@ ho_lock() {
     fi
   fi
   ho_held=$((ho_number + 1))
-  if ! ho_link "$1.$ho_held" "$(ho_myself)"; then
+  ho_know_me
+  if ! ho_link "$1.$ho_held" "$ho_me"; then
     ho_last "$1"
     if [ "$ho_number" -gt 0 ]; then return 1; fi
     ho_held=

@@ -264,7 +264,8 @@ ho_import() {
 
 ho_main_run() {
   # Only the process that launch detached may run, and only once.
-  [ -d claim ] && ho_take_runner "$(ho_myself)" && [ ! -e claim/tombstone ] || exit 1
+  ho_know_me
+  [ -d claim ] && ho_take_runner "$ho_me" && [ ! -e claim/tombstone ] || exit 1
   ho_pid=
   ho_guard=
   ho_code=
@@ -280,7 +281,7 @@ ho_main_run() {
   dd if=/dev/zero of=reserve bs=8192 count=1 >/dev/null 2>&1
   mkdir inbox
   ho_phase importing
-  ho_put started "$(ho_myself)" || ho_finish started-failed
+  ho_put started "$ho_me" || ho_finish started-failed
   ho_here=$(sed -n '/^boot=/,$p' started)
   # Before the agent's environment is there: what runs beside us is none of its family.
   ho_nonce=$(cat claim/nonce)
