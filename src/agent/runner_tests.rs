@@ -21,6 +21,15 @@ fn started(answer: LaunchAnswer) -> Started {
     started
 }
 
+/// Starts a job whose agent has read its prompt and goes on.
+fn at_work(host: &Host) -> (Job<'_>, Started) {
+    host.say("hold", "");
+    let job = host.job();
+    let runner = started(job.launch(&Nonce::generate()));
+    job.wait_for("run", || !host.heard("prompt").is_empty());
+    (job, runner)
+}
+
 fn terminate(started: &Started) {
     assert!(
         Command::new("kill")
@@ -173,10 +182,7 @@ fn a_launch_repeated_with_its_nonce_finds_the_same_runner_and_another_is_refused
 fn a_host_without_setsid_timeout_and_sha256sum_runs_a_job() {
     for shell in SHELLS {
         let host = Host::new(shell).without(&["setsid", "timeout", "sha256sum"]);
-        host.say("hold", "");
-        let job = host.job();
-        started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, _) = at_work(&host);
         assert_eq!(job.status().alive, Alive::Yes, "{shell}");
         fs::remove_file(host.stub("hold")).unwrap();
         let exit = job.wait_exit();
@@ -199,10 +205,7 @@ fn a_full_disk_ends_in_an_exit_that_claims_no_result() {
     assert!(mount.success());
     fs::create_dir_all(host.home().join(".local")).unwrap();
     std::os::unix::fs::symlink(&disk, host.home().join(".local/state")).unwrap();
-    host.say("hold", "");
-    let job = host.job();
-    started(job.launch(&Nonce::generate()));
-    job.wait_for("run", || !host.heard("prompt").is_empty());
+    let (job, _) = at_work(&host);
     let _ = fs::write(disk.join("filler"), vec![0; 512 << 10]);
     fs::remove_file(host.stub("hold")).unwrap();
     let exit = job.wait_exit();
@@ -531,10 +534,7 @@ fn say(job: &Job<'_>, name: &str, text: &str) -> Delivery {
 fn messages_are_read_in_the_order_of_their_delivery_whatever_their_names_say() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        host.say("hold", "");
-        let job = host.job();
-        started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, _) = at_work(&host);
         // As of machines whose clocks disagree; the same name twice is the same message.
         for name in ["900-b", "100-a", "500-c"] {
             assert_eq!(say(&job, name, &format!("{name}\n")), Delivery::Taken);
@@ -668,10 +668,7 @@ fn the_claim_is_the_last_thing_that_is_removed() {
 fn a_runner_that_is_told_to_end_ends_its_agent_and_still_exports() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        host.say("hold", "");
-        let job = host.job();
-        let runner = started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, runner) = at_work(&host);
         terminate(&runner);
         let exit = job.wait_exit();
         assert_eq!(
@@ -706,10 +703,7 @@ fn the_agent_waits_until_the_clock_has_passed_the_newest_message() {
 fn follow_up_messages_are_read_in_order_and_the_inbox_is_shut_at_the_end() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        host.say("hold", "");
-        let job = host.job();
-        started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, _) = at_work(&host);
         for (name, text) in [
             ("2.txt", "second\n"),
             ("1.txt", "first\n"),

@@ -71,13 +71,7 @@ ho_inherit() {
   if [ -e exit ]; then return; fi
   ho_log 'the runner is gone'
   ho_end_in_place "$ho_slept"
-  ho_tries=0
-  until ho_write_exit "$ho_stopped"; do
-    rm -f exit.part
-    ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -ge 120 ]; then break; fi
-    sleep 5
-  done
+  ho_leave_exit "$ho_stopped"
   ho_dismiss_guard
 }
 

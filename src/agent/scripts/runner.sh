@@ -221,6 +221,17 @@ ho_write_exit() {
     [ "$(tail -n 1 exit.part)" = 'end=1' ] && mv -f exit.part exit
 }
 
+# The same for ten minutes: a full disk may get room again.
+ho_leave_exit() {
+  ho_tries=0
+  until ho_write_exit "$1"; do
+    rm -f exit.part
+    ho_tries=$((ho_tries + 1))
+    if [ "$ho_tries" -ge 120 ]; then return 1; fi
+    sleep 5
+  done
+}
+
 ho_finish() {
   trap '' TERM HUP INT
   trap - EXIT
@@ -232,13 +243,7 @@ ho_finish() {
   ho_close_inbox
   ho_clock
   rm -f reserve
-  ho_tries=0
-  until ho_write_exit "$1"; do
-    rm -f exit.part
-    ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -ge 120 ]; then break; fi
-    sleep 5
-  done
+  ho_leave_exit "$1"
   ho_dismiss_guard
   exit 0
 }
