@@ -51,7 +51,8 @@ impl<'a> JobCall<'a> {
         self.verb("launch", nonce.as_str())
     }
 
-    /// Asks what is there; read by [`JobStatus`](super::JobStatus).
+    /// Asks what is there; read by [`JobStatus`](super::JobStatus). Changes nothing, but where nobody looks after the
+    /// agent of a dead runner any more: that is ended then and exported, by a process that outlives the call.
     ///
     /// # Errors
     /// As for [`launch`](Self::launch).
@@ -66,6 +67,15 @@ impl<'a> JobCall<'a> {
     /// As for [`launch`](Self::launch).
     pub fn settle(&self) -> Result<ScriptCall, AgentError> {
         self.verb("settle", "")
+    }
+
+    /// Keeps the runner of a job that was claimed and has not started from ever starting; read by [`Burial::parse`]. To
+    /// be repeated freely.
+    ///
+    /// # Errors
+    /// As for [`launch`](Self::launch).
+    pub fn bury(&self) -> Result<ScriptCall, AgentError> {
+        self.verb("bury", "")
     }
 
     /// Asks for the end of a job: of the agent's family, never of the runner, which exports what there is. Where the
@@ -171,6 +181,46 @@ impl RemoveAnswer {
             return Ok(Self::Alive);
         }
         Ok(done(&answer, "remove").map_or_else(Self::Failed, |()| Self::Removed))
+    }
+}
+
+/// The answer to [`JobCall::bury`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Burial {
+    /// The runner has not started, and never will.
+    Buried,
+    /// The runner was faster: it has started, or is about to.
+    Started,
+    /// Nothing could be written there: it may still start.
+    Unwritable,
+    /// The job's script is of an older version, which knows no burial: a tombstone in the claim has to do.
+    Unknown,
+    /// The job's directory is not there, or not its script.
+    Missing,
+}
+
+impl Burial {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// Those of [`ScriptCall::answer`], and [`AgentError::AnswerField`].
+    pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
+        let answer = call.answer(stdout)?;
+        if answer.text("missing").is_some() {
+            return Ok(Self::Missing);
+        }
+        if answer.text("refused").is_some() {
+            return Ok(Self::Unknown);
+        }
+        match answer.required("bury")?.as_str() {
+            "done" => Ok(Self::Buried),
+            "started" => Ok(Self::Started),
+            "unwritable" => Ok(Self::Unwritable),
+            _ => Err(AgentError::AnswerField {
+                field: "bury".to_owned(),
+            }),
+        }
     }
 }
 

@@ -20,6 +20,10 @@ pub enum Delivery {
     Taken,
     /// The agent takes nothing any more; the message is gone, and nobody will read it.
     Closed,
+    /// The job was not launched: there is no agent, and the message is gone.
+    Unlaunched,
+    /// The job's directory is not there, or not its script.
+    Gone,
     /// There is no such message, and there was none.
     Missing,
 }
@@ -32,11 +36,12 @@ impl Delivery {
     pub fn parse(call: &ScriptCall, stdout: &[u8]) -> Result<Self, AgentError> {
         let answer = call.answer(stdout)?;
         if answer.text("missing").is_some() {
-            return Ok(Self::Closed);
+            return Ok(Self::Gone);
         }
         match answer.required("say")?.as_str() {
             "taken" => Ok(Self::Taken),
             "closed" => Ok(Self::Closed),
+            "unlaunched" => Ok(Self::Unlaunched),
             "missing" => Ok(Self::Missing),
             _ => Err(AgentError::AnswerField {
                 field: "say".to_owned(),

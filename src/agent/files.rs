@@ -42,7 +42,8 @@ pub mod names {
     /// Follow-up messages: what is renamed into it as `NAME.txt` is taken; when the rename fails, the message was
     /// refused.
     pub const INBOX: &str = "inbox";
-    /// A follow-up message until the job's script moves it into the inbox; its name in there is `NAME.txt`.
+    /// A follow-up message until the job's script moves it into the inbox, where its name is `NUMBER.NAME.txt`: the
+    /// script numbers messages in the order in which they are delivered.
     #[must_use]
     pub fn message(name: &str) -> String {
         format!("say-{name}.txt")
@@ -63,8 +64,12 @@ const RUN_SCRIPT: &str = concat!(
     include_str!("scripts/login_env.sh"),
     include_str!("scripts/identity.sh"),
     include_str!("scripts/family.sh"),
+    include_str!("scripts/lock.sh"),
     include_str!("scripts/kill.sh"),
+    include_str!("scripts/guard.sh"),
     include_str!("scripts/runner.sh"),
+    include_str!("scripts/launch.sh"),
+    include_str!("scripts/say.sh"),
     include_str!("scripts/removal.sh"),
     include_str!("scripts/verbs.sh")
 );

@@ -69,6 +69,30 @@ fn noted(job: &Job<'_>) {
     });
 }
 
+/// Ends processes in a way that none of them can do anything about.
+fn slay(pids: &[u32]) {
+    let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let killed = Command::new("kill").arg("-KILL").args(&pids).status();
+    assert!(killed.unwrap().success());
+    for pid in &pids {
+        while lives(pid) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The guard beside a runner.
+fn guard(job: &Job<'_>) -> u32 {
+    job.wait_for("guard", || job.file("guard").exists());
+    let text = fs::read(job.file("guard")).unwrap();
+    Started::parse(&text).unwrap().pid
+}
+
+/// Ends a runner and its guard, so that nobody on the host looks after their agent.
+fn orphan(job: &Job<'_>, runner: &Started) {
+    slay(&[guard(job), runner.pid]);
+}
+
 /// A process that has nothing to do with the job; ended when dropped.
 struct Stranger(Child);
 
@@ -146,11 +170,7 @@ fn where_the_runner_is_gone_the_call_ends_the_family_and_exports() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let (job, runner) = at_work(&host, FAMILY, 5);
-        let killed = Command::new("kill")
-            .args(["-KILL", &runner.pid.to_string()])
-            .status();
-        assert!(killed.unwrap().success());
-        job.wait_for("death of the runner", || job.status().alive == Alive::No);
+        orphan(&job, &runner);
         assert_eq!(living(&host).len(), 5, "{shell}");
         let KillAnswer::Ended(exit) = kill(&job, 1) else {
             panic!("{shell}: not ended")
@@ -166,16 +186,198 @@ fn where_the_runner_is_gone_the_call_ends_the_family_and_exports() {
 }
 
 #[test]
+fn a_guard_outlives_its_runner_ends_the_family_and_exports() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let mut stranger = Stranger::new();
+        let (job, runner) = at_work(&host, FAMILY, 5);
+        guard(&job);
+        job.put("inbox/1.txt", b"one more\n");
+        slay(&[runner.pid]);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.has_result(), exit.left, exit.undelivered),
+            (ExitReason::RunnerDied, true, 0, 1),
+            "{shell}"
+        );
+        assert_eq!(living(&host), Vec::<String>::new(), "{shell}");
+        assert!(stranger.lives());
+        let status = job.status();
+        assert_eq!(status.exit, Some(exit), "{shell}");
+        job.wait_for("end of the guard", || job.status().alive == Alive::No);
+    }
+}
+
+#[test]
+fn a_job_whose_runner_is_gone_counts_as_alive_until_its_agent_is_ended() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        // Two seconds in which the agent is still there although it was asked to end.
+        let family = "trap 'sleep 2; exit 1' TERM\necho $$ >>\"$HOME/stub/pids\"\n";
+        let (job, runner) = at_work(&host, family, 1);
+        guard(&job);
+        slay(&[runner.pid]);
+        let status = loop {
+            let status = job.status();
+            if status.exit.is_some() {
+                break status;
+            }
+            assert_eq!(status.alive, Alive::Yes, "{shell}");
+        };
+        assert_eq!(status.exit.unwrap().reason, ExitReason::RunnerDied);
+        assert_eq!(living(&host), Vec::<String>::new(), "{shell}");
+    }
+}
+
+#[test]
+fn whoever_looks_at_a_job_that_nobody_guards_has_its_agent_ended() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, runner) = at_work(&host, FAMILY, 5);
+        orphan(&job, &runner);
+        assert_eq!(living(&host).len(), 5, "{shell}");
+        assert_eq!(job.status().alive, Alive::Yes, "{shell}");
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.has_result()),
+            (ExitReason::RunnerDied, true),
+            "{shell}"
+        );
+        assert_eq!(living(&host), Vec::<String>::new(), "{shell}");
+    }
+}
+
+#[test]
+fn the_time_limit_is_kept_by_who_took_a_dead_runners_place() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        host.say("hold", "");
+        host.say("export-hold", "");
+        let job = host.job();
+        job.put("params/max_time", b"4");
+        let runner = launch(&job);
+        job.wait_for("run", || !host.heard("prompt").is_empty());
+        guard(&job);
+        slay(&[runner.pid]);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.has_result(), exit.left),
+            (ExitReason::MaxTime, false, 0),
+            "{shell}"
+        );
+        // What the limit cut can be asked for again.
+        fs::remove_file(host.stub("export-hold")).unwrap();
+        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
+        assert_eq!(again.reason, ExitReason::MaxTime, "{shell}");
+        assert!(again.has_result());
+    }
+}
+
+/// A process namespace of its own, whose first process collects what others leave behind.
+struct Processes(Child);
+
+impl Processes {
+    fn new() -> Self {
+        // bash collects every orphan, and starts nothing meanwhile that would take a number.
+        let first = "sleep 100000 & while :; do wait; done";
+        let child = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["bash", "-c", first])
+            .spawn();
+        let processes = Self(child.unwrap());
+        while !processes.command("1").contains("sleep 100000") {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        processes
+    }
+
+    /// The number of its first process out here, once that is there.
+    fn first(&self) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        loop {
+            let text = fs::read_to_string(&children).unwrap();
+            if let Some(pid) = text.split_whitespace().next() {
+                return pid.parse().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What a shell in there prints.
+    fn run(&self, script: &str) -> String {
+        let output = Command::new("nsenter")
+            .args(["--target", &self.first().to_string(), "--pid", "--mount"])
+            .args(["bash", "-c", script])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Starts a process that has nothing to do with any job, under a number that somebody else had.
+    fn stranger(&self, pid: &str) {
+        let start = format!(
+            "echo $(({pid} - 1)) >/proc/sys/kernel/ns_last_pid
+             sleep 300 </dev/null >/dev/null 2>&1 &
+             [ $! = {pid} ] && echo $! || kill $!"
+        );
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while self.run(&start) != pid {
+            assert!(std::time::Instant::now() < end, "the number {pid} is taken");
+        }
+    }
+
+    /// The command line of a process in there.
+    fn command(&self, pid: &str) -> String {
+        self.run(&format!("tr '\\0' ' ' </proc/{pid}/cmdline"))
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root for a process namespace"]
+fn numbers_that_went_to_strangers_in_the_same_boot_are_told_apart() {
+    for shell in SHELLS {
+        let processes = Processes::new();
+        let mut host = Host::new(shell);
+        host.inside = Some(processes.first());
+        let pids =
+            "setsid sleep 303 & echo $! >>\"$HOME/stub/child\"\necho $$ >>\"$HOME/stub/pids\"\n";
+        let (job, runner) = at_work(&host, pids, 1);
+        noted(&job);
+        let (agent, runner) = (host.heard("pids").trim().to_owned(), runner.pid.to_string());
+        let child = host.heard("child").trim().to_owned();
+        let guard = guard(&job);
+        // Whatever else the agent had started lives on.
+        processes.run(&format!("kill -KILL {runner} {guard} {agent}"));
+        processes.stranger(&agent);
+        processes.stranger(&runner);
+        processes.stranger(&guard.to_string());
+        assert!(processes.command(&child).contains("303"), "{shell}");
+        let KillAnswer::Ended(exit) = kill(&job, 1) else {
+            panic!("{shell}: not ended")
+        };
+        assert_eq!((exit.reason, exit.left), (ExitReason::Killed, 0), "{shell}");
+        for stranger in [&agent, &runner, &guard.to_string()] {
+            assert_eq!(processes.command(stranger).trim(), "sleep 300", "{shell}");
+        }
+        assert_eq!(processes.command(&child), "", "{shell}");
+    }
+}
+
+#[test]
 fn a_stranger_who_got_the_agents_number_is_left_alone() {
     let host = Host::new("/bin/dash");
     let (job, runner) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
     let mut stranger = Stranger::new();
     noted(&job);
-    let killed = Command::new("kill")
-        .args(["-KILL", &runner.pid.to_string()])
-        .status();
-    assert!(killed.unwrap().success());
-    job.wait_for("death of the runner", || job.status().alive == Alive::No);
+    orphan(&job, &runner);
     // The agent's number went to a stranger, as after a long time; its start time is another.
     let noted = fs::read_to_string(job.file("agent")).unwrap();
     let agent = host.heard("pids").trim().to_owned();
@@ -195,11 +397,7 @@ fn a_number_of_an_earlier_boot_or_another_machine_is_nobodys() {
         let (job, runner) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
         let mut stranger = Stranger::new();
         noted(&job);
-        let killed = Command::new("kill")
-            .args(["-KILL", &runner.pid.to_string()])
-            .status();
-        assert!(killed.unwrap().success());
-        job.wait_for("death of the runner", || job.status().alive == Alive::No);
+        orphan(&job, &runner);
         let start = fs::read_to_string(format!("/proc/{}/stat", stranger.0.id())).unwrap();
         let start = start.rsplit_once(") ").unwrap().1;
         let start = start.split(' ').nth(19).unwrap();
@@ -299,31 +497,103 @@ fn an_export_that_hangs_is_ended_by_a_kill() {
 }
 
 #[test]
+fn an_export_that_hangs_is_ended_by_the_time_limit() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        job.put("params/max_time", b"2");
+        launch(&job);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.phase, exit.has_result(), exit.left),
+            (ExitReason::MaxTime, Phase::Exporting, false, 0),
+            "{shell}"
+        );
+    }
+}
+
+/// Another job of the host, prepared as the first one was.
+fn beside<'h>(job: &Job<'h>, id: &str) -> Job<'h> {
+    let path = job.file("..").canonicalize().unwrap().join(id);
+    fs::create_dir(&path).unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(job.file("params"))
+        .args([job.file("prompt.txt"), job.file("run.sh")])
+        .arg(&path)
+        .status();
+    assert!(copied.unwrap().success());
+    let other = Job {
+        host: job.host,
+        path: path.to_str().unwrap().parse().unwrap(),
+    };
+    other.put("session.json", super::stub::SESSION.as_bytes());
+    other.put("params/max_jobs", b"1");
+    other
+}
+
+#[test]
+fn of_two_that_are_launched_at_the_same_time_one_gets_the_last_place() {
+    let host = Host::new("/bin/dash");
+    host.say("hold", "");
+    let first = host.job();
+    for round in 0..20 {
+        let jobs = [0, 1].map(|n| beside(&first, &format!("j{round:09}-abcde{n}")));
+        let answers = std::thread::scope(|scope| {
+            let launches = jobs.each_ref();
+            let launches = launches.map(|job| scope.spawn(|| job.launch(&Nonce::generate())));
+            launches.map(|launch| launch.join().unwrap())
+        });
+        let full = LaunchAnswer::Full { count: 1 };
+        let refused = answers.iter().filter(|answer| **answer == full).count();
+        let started = jobs.iter().filter(|job| job.file("started").exists());
+        let started: Vec<_> = started.collect();
+        assert_eq!((started.len(), refused), (1, 1), "{round}: {answers:?}");
+        kill(started[0], 0);
+        started[0].wait_exit();
+    }
+}
+
+#[test]
+fn a_launch_that_died_holds_neither_a_place_nor_the_lock() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let first = host.job();
+        let dead = Command::new("true").spawn();
+        let mut dead = dead.unwrap();
+        dead.wait().unwrap();
+        // What there is of a launch whose host killed it between the claim and the runner.
+        let left = beside(&first, "j000000000-abcdeg");
+        let me = format!("pid={}\nstart=1\n{}", dead.id(), here(&first));
+        fs::create_dir(left.file("claim")).unwrap();
+        left.put("claim/nonce", b"0123456789abcdef0123456789abcdef\n");
+        left.put("claim/launcher", me.as_bytes());
+        let lock = first.file("../../launching.7");
+        std::os::unix::fs::symlink(me.replace('\n', "|"), &lock).unwrap();
+        let next = beside(&first, "j000000000-abcdeh");
+        launch(&next);
+        next.wait_exit();
+        assert!(!lock.exists() && fs::symlink_metadata(&lock).is_err());
+    }
+}
+
+/// The lines `boot=` and `machine=` of this host, from a job that ran here.
+fn here(job: &Job<'_>) -> String {
+    let other = beside(job, "j000000000-abcdef0");
+    launch(&other);
+    other.wait_exit();
+    let text = fs::read_to_string(other.file("started")).unwrap();
+    text[text.find("boot=").unwrap()..].to_owned()
+}
+
+#[test]
 fn above_the_limit_of_the_host_a_job_is_refused_with_the_count() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let (job, _) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
-        // Another job of the host, prepared as the first one was.
         let jobs = job.file("..").canonicalize().unwrap();
-        let beside = |id: &str| {
-            let path = jobs.join(id);
-            fs::create_dir(&path).unwrap();
-            let copied = Command::new("cp")
-                .arg("-r")
-                .arg(job.file("params"))
-                .args([job.file("prompt.txt"), job.file("run.sh")])
-                .arg(&path)
-                .status();
-            assert!(copied.unwrap().success());
-            let other = Job {
-                host: &host,
-                path: path.to_str().unwrap().parse().unwrap(),
-            };
-            other.put("session.json", super::stub::SESSION.as_bytes());
-            other.put("params/max_jobs", b"1");
-            other
-        };
-        let second = beside("j000000000-abcdeg");
+        let second = beside(&job, "j000000000-abcdeg");
         let nonce = Nonce::generate();
         let full = LaunchAnswer::Full { count: 1 };
         assert_eq!(second.launch(&nonce), full, "{shell}");
@@ -343,7 +613,7 @@ fn above_the_limit_of_the_host_a_job_is_refused_with_the_count() {
             .collect();
         fs::write(jobs.join("j000000000-abcdeh/started"), dead).unwrap();
         fs::remove_file(host.stub("hold")).unwrap();
-        let third = beside("j000000000-abcdei");
+        let third = beside(&job, "j000000000-abcdei");
         launch(&third);
         third.wait_exit();
     }

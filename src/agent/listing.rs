@@ -15,7 +15,7 @@ const LIST_SCRIPT: &str = concat!(
 pub struct JobListing {
     /// Their names, control characters replaced.
     pub names: Vec<String>,
-    /// There are more than are listed.
+    /// There are more than are listed; these are the newest.
     pub more: bool,
 }
 

@@ -35,7 +35,7 @@ mod script_tests;
 #[cfg(all(test, unix))]
 mod stub;
 
-pub use call::{CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
+pub use call::{Burial, CheckCleanup, JobCall, KillAnswer, KillReason, Models, RemoveAnswer};
 pub use continuation::{Place, continuation, moved_output};
 pub use delivery::Delivery;
 pub use error::AgentError;

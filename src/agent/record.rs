@@ -97,6 +97,9 @@ pub enum ExitReason {
     ExportFailed,
     /// The runner was asked to end, by a signal.
     Stopped,
+    /// The runner itself was ended on the host, and its agent after it, by the guard beside it or whoever looked at the
+    /// job next; the result as for [`Killed`](Self::Killed).
+    RunnerDied,
     /// Somebody ended the job; the result, where there is one, is what the agent had done by then.
     Killed,
     /// The job's time limit ended it; the result as for [`Killed`](Self::Killed).
@@ -187,6 +190,7 @@ impl Exit {
             Some("clock") => ExitReason::Clock,
             Some("export-failed") => ExitReason::ExportFailed,
             Some("stopped") => ExitReason::Stopped,
+            Some("runner-died") => ExitReason::RunnerDied,
             Some("killed") => ExitReason::Killed,
             Some("max-time") => ExitReason::MaxTime,
             Some("stalled") => ExitReason::KilledStalled,

@@ -3,15 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stub::{Host, Job, SHELLS};
 use super::{
-    AgentError, Alive, CheckCleanup, Claim, ExitReason, JobCall, LaunchAnswer, Nonce, Phase,
-    RemoveAnswer, Started,
+    AgentError, Alive, Burial, CheckCleanup, Claim, Delivery, ExitReason, JobCall, KillAnswer,
+    KillReason, LaunchAnswer, Nonce, Phase, RemoveAnswer, Started, names,
 };
 
 fn started(answer: LaunchAnswer) -> Started {
@@ -19,6 +19,15 @@ fn started(answer: LaunchAnswer) -> Started {
         panic!("not started: {answer:?}")
     };
     started
+}
+
+/// Starts a job whose agent has read its prompt and goes on.
+fn at_work(host: &Host) -> (Job<'_>, Started) {
+    host.say("hold", "");
+    let job = host.job();
+    let runner = started(job.launch(&Nonce::generate()));
+    job.wait_for("run", || !host.heard("prompt").is_empty());
+    (job, runner)
 }
 
 fn terminate(started: &Started) {
@@ -40,6 +49,10 @@ fn private(directory: &Path) {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let metadata = entry.metadata().unwrap();
+        if metadata.is_symlink() {
+            // It has no mode of its own.
+            continue;
+        }
         let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(
             metadata.permissions().mode() & 0o777,
@@ -169,10 +182,7 @@ fn a_launch_repeated_with_its_nonce_finds_the_same_runner_and_another_is_refused
 fn a_host_without_setsid_timeout_and_sha256sum_runs_a_job() {
     for shell in SHELLS {
         let host = Host::new(shell).without(&["setsid", "timeout", "sha256sum"]);
-        host.say("hold", "");
-        let job = host.job();
-        started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, _) = at_work(&host);
         assert_eq!(job.status().alive, Alive::Yes, "{shell}");
         fs::remove_file(host.stub("hold")).unwrap();
         let exit = job.wait_exit();
@@ -195,10 +205,7 @@ fn a_full_disk_ends_in_an_exit_that_claims_no_result() {
     assert!(mount.success());
     fs::create_dir_all(host.home().join(".local")).unwrap();
     std::os::unix::fs::symlink(&disk, host.home().join(".local/state")).unwrap();
-    host.say("hold", "");
-    let job = host.job();
-    started(job.launch(&Nonce::generate()));
-    job.wait_for("run", || !host.heard("prompt").is_empty());
+    let (job, _) = at_work(&host);
     let _ = fs::write(disk.join("filler"), vec![0; 512 << 10]);
     fs::remove_file(host.stub("hold")).unwrap();
     let exit = job.wait_exit();
@@ -410,20 +417,202 @@ fn a_second_export_whose_asker_is_gone_is_finished_and_waited_for() {
             2,
             "the first one's result is the second one's answer"
         );
-        assert!(!job.file("export.lock").exists());
+        assert_eq!(holders(&job), ["free"], "{shell}");
+    }
+}
+
+/// Who holds the lock of the export, by its links.
+fn holders(job: &Job<'_>) -> Vec<String> {
+    let entries = fs::read_dir(job.path.as_str()).unwrap();
+    let links = entries.filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let name = path.file_name()?.to_str()?.to_owned();
+        let link = name
+            .starts_with("export.lock.")
+            .then(|| fs::read_link(path));
+        Some(link?.unwrap().to_str()?.trim_end_matches('|').to_owned())
+    });
+    links.collect()
+}
+
+#[test]
+fn the_lock_of_a_dead_export_is_taken_over_and_that_of_a_living_one_is_not() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = job_without_result(&host);
+        let started = fs::read_to_string(job.file("started")).unwrap();
+        let link = |name: &str, text: &str| {
+            symlink(text.replace('\n', "|"), job.file(name)).unwrap();
+        };
+        link("export.lock.3", &started);
+        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let exit = JobCall::parse_export(&call, &output).unwrap().unwrap();
+        assert_eq!(exit.reason, ExitReason::Completed, "{shell}");
+        assert_eq!(holders(&job), ["free"], "{shell}");
+    }
+}
+
+/// Whether a process is in the job's directory.
+fn is_at_work(job: &Job<'_>) -> bool {
+    let entries = fs::read_dir("/proc").unwrap();
+    let mut there = entries.filter_map(|entry| fs::read_link(entry.ok()?.path().join("cwd")).ok());
+    there.any(|directory| directory == Path::new(job.path.as_str()))
+}
+
+#[test]
+fn a_runner_and_its_burial_at_the_same_time_are_one_or_the_other() {
+    let bury = |job: &Job<'_>| {
+        let (call, output) = job.call(JobCall::new(&job.path).bury().unwrap());
+        Burial::parse(&call, &output).unwrap()
+    };
+    for shell in SHELLS {
+        for (slow, won) in [("buried", false), ("pid=", true)] {
+            let host = Host::new(shell);
+            let job = host.job();
+            // One of the two stands still before it takes what both want.
+            let wait = format!("case $* in *{slow}*) sleep 2 ;; esac");
+            host.put_first("ln", &format!("#!/bin/sh\n{wait}\nexec /bin/ln \"$@\"\n"));
+            let nonce = Nonce::generate();
+            let call = JobCall::new(&job.path).launch(&nonce).unwrap();
+            let mut launching = host.begin(&call);
+            job.wait_for("claim", || job.file("claim/nonce").exists());
+            let mut answer = bury(&job);
+            if !won {
+                job.wait_for("start", || job.file("started").exists());
+                answer = bury(&job);
+            }
+            launching.wait().unwrap();
+            if won {
+                job.wait_for("end of the runner", || !is_at_work(&job));
+            }
+            let (started, buried) = (
+                job.file("started").exists(),
+                job.file("claim/tombstone").exists(),
+            );
+            assert_ne!(started, buried, "{shell}, {slow}: {answer:?}");
+            let told = if buried {
+                Burial::Buried
+            } else {
+                Burial::Started
+            };
+            assert_eq!((answer, bury(&job)), (told, told), "{shell}, {slow}");
+            if started {
+                job.wait_exit();
+            } else {
+                assert_eq!(job.launch(&nonce), LaunchAnswer::Tombstone, "{shell}");
+            }
+        }
     }
 }
 
 #[test]
-fn the_lock_of_a_dead_export_is_broken() {
+fn a_runner_that_died_before_its_first_word_can_be_buried() {
     let host = Host::new("/bin/dash");
-    let job = job_without_result(&host);
-    fs::create_dir(job.file("export.lock")).unwrap();
-    fs::copy(job.file("started"), job.file("export.lock/holder")).unwrap();
-    let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
-    let exit = JobCall::parse_export(&call, &output).unwrap().unwrap();
-    assert_eq!(exit.reason, ExitReason::Completed);
-    assert!(!job.file("export.lock").exists());
+    let job = host.job();
+    fs::create_dir(job.file("claim")).unwrap();
+    job.put("claim/nonce", b"0123456789abcdef0123456789abcdef\n");
+    let (other, nonce) = (Host::new("/bin/dash"), Nonce::generate());
+    let ran = other.job();
+    started(ran.launch(&nonce));
+    ran.wait_exit();
+    ran.wait_for("end of the runner", || ran.status().alive == Alive::No);
+    let dead = fs::read_link(ran.file("claim/runner")).unwrap();
+    symlink(dead, job.file("claim/runner")).unwrap();
+    let (call, output) = job.call(JobCall::new(&job.path).bury().unwrap());
+    assert_eq!(Burial::parse(&call, &output).unwrap(), Burial::Buried);
+    assert_eq!(job.status().claim, Claim::Tombstone);
+}
+
+/// Asks a job's script to deliver a message, after it was put beside the inbox.
+fn say(job: &Job<'_>, name: &str, text: &str) -> Delivery {
+    job.put(&names::message(name), text.as_bytes());
+    let (call, output) = job.call(JobCall::new(&job.path).say(name).unwrap());
+    Delivery::parse(&call, &output).unwrap()
+}
+
+#[test]
+fn messages_are_read_in_the_order_of_their_delivery_whatever_their_names_say() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host);
+        // As of machines whose clocks disagree; the same name twice is the same message.
+        for name in ["900-b", "100-a", "500-c"] {
+            assert_eq!(say(&job, name, &format!("{name}\n")), Delivery::Taken);
+            assert_eq!(say(&job, name, "twice\n"), Delivery::Taken, "{shell}");
+        }
+        fs::remove_file(host.stub("hold")).unwrap();
+        let exit = job.wait_exit();
+        assert_eq!((exit.reason, exit.undelivered), (ExitReason::Completed, 0));
+        let prompt = host.heard("prompt");
+        assert!(
+            prompt.ends_with("900-b\n100-a\n500-c\n"),
+            "{shell}: {prompt}"
+        );
+        assert_eq!(say(&job, "100-a", "late\n"), Delivery::Taken);
+        assert_eq!(say(&job, "700-d", "late\n"), Delivery::Closed, "{shell}");
+    }
+}
+
+#[test]
+fn a_message_to_a_job_that_was_not_launched_is_refused_at_once() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        let since = std::time::Instant::now();
+        assert_eq!(say(&job, "1-a", "hear\n"), Delivery::Unlaunched, "{shell}");
+        assert!(since.elapsed().as_secs() < 8, "{shell}");
+        assert!(!job.file("say-1-a.txt").exists());
+        job.launch(&Nonce::generate());
+        let exit = job.wait_exit();
+        assert_eq!(exit.undelivered, 0, "{shell}");
+        assert!(!host.heard("prompt").contains("hear"));
+    }
+}
+
+#[test]
+fn a_job_of_an_older_script_is_understood() {
+    let old = include_bytes!("../../tests/fixtures/scripts/run-2026-11.sh");
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        host.say("hold", "");
+        let job = host.job();
+        job.put("run.sh", old);
+        let bury = || {
+            let (call, output) = job.call(JobCall::new(&job.path).bury().unwrap());
+            Burial::parse(&call, &output).unwrap()
+        };
+        assert_eq!(bury(), Burial::Unknown, "{shell}");
+        let nonce = Nonce::generate();
+        let runner = started(job.launch(&nonce));
+        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let status = job.status();
+        assert_eq!(
+            (status.alive, status.phase, status.claim),
+            (Alive::Yes, Some(Phase::Running), Claim::Launch(nonce)),
+            "{shell}"
+        );
+        assert_eq!(say(&job, "1-a", "hear\n"), Delivery::Taken, "{shell}");
+        // Of a runner that is gone the old script says so, and ends what it left when it is asked to.
+        assert!(
+            Command::new("kill")
+                .args(["-KILL", &runner.pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        job.wait_for("death of the runner", || job.status().alive == Alive::No);
+        let call = JobCall::new(&job.path).kill(KillReason::Asked, Duration::ZERO);
+        let (call, output) = job.call(call.unwrap());
+        let KillAnswer::Ended(exit) = KillAnswer::parse(&call, &output).unwrap() else {
+            panic!("{shell}: not ended")
+        };
+        assert_eq!(
+            (exit.reason, exit.has_result(), exit.undelivered),
+            (ExitReason::Killed, true, 1),
+            "{shell}"
+        );
+        assert_eq!(remove(&job), RemoveAnswer::Removed, "{shell}");
+    }
 }
 
 #[test]
@@ -479,10 +668,7 @@ fn the_claim_is_the_last_thing_that_is_removed() {
 fn a_runner_that_is_told_to_end_ends_its_agent_and_still_exports() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        host.say("hold", "");
-        let job = host.job();
-        let runner = started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, runner) = at_work(&host);
         terminate(&runner);
         let exit = job.wait_exit();
         assert_eq!(
@@ -517,10 +703,7 @@ fn the_agent_waits_until_the_clock_has_passed_the_newest_message() {
 fn follow_up_messages_are_read_in_order_and_the_inbox_is_shut_at_the_end() {
     for shell in SHELLS {
         let host = Host::new(shell);
-        host.say("hold", "");
-        let job = host.job();
-        started(job.launch(&Nonce::generate()));
-        job.wait_for("run", || !host.heard("prompt").is_empty());
+        let (job, _) = at_work(&host);
         for (name, text) in [
             ("2.txt", "second\n"),
             ("1.txt", "first\n"),

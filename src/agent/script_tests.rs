@@ -7,7 +7,8 @@ use std::process::Command;
 
 use super::stub::{Host, JOB, SHELLS};
 use super::{
-    AgentError, CheckCleanup, Models, Probe, ProbeFor, ProbeRequest, WorkDirectory, runner_script,
+    AgentError, CheckCleanup, JobListing, Models, Probe, ProbeFor, ProbeRequest, WorkDirectory,
+    runner_script,
 };
 
 fn check() -> ProbeRequest<'static> {
@@ -280,6 +281,28 @@ fn the_models_are_listed_and_the_checks_directory_goes_away() {
         let call = CheckCleanup::call(&probe.home).unwrap();
         assert!(!CheckCleanup::parse(&call, &host.exec(&call)).unwrap());
         assert!(host.home().exists());
+    }
+}
+
+#[test]
+fn of_more_jobs_than_are_listed_it_is_the_newest_that_are() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let jobs = host.home().join("jobs");
+        // Three more than are listed, and one that is none.
+        for age in 0..5003 {
+            let job = jobs.join(format!("j{age:09}-abcdef"));
+            fs::create_dir_all(&job).unwrap();
+            fs::write(job.join("job.json"), "{}").unwrap();
+        }
+        fs::create_dir(jobs.join("jz-none")).unwrap();
+        let path = jobs.to_str().unwrap().parse().unwrap();
+        let call = JobListing::call(&path).unwrap();
+        let listing = JobListing::parse(&call, &host.exec(&call)).unwrap();
+        assert!(listing.more, "{shell}");
+        assert_eq!(listing.names.len(), 5000, "{shell}");
+        assert_eq!(listing.names[0], "j000000003-abcdef", "{shell}");
+        assert_eq!(listing.names[4999], "j000005002-abcdef", "{shell}");
     }
 }
 

@@ -52,9 +52,9 @@ impl Claim {
 /// What the host knows of the process that `started` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alive {
-    /// It runs.
+    /// It runs; or it is gone, and its agent is being ended and exported in its place.
     Yes,
-    /// It is gone, on the same machine in the same boot.
+    /// It is gone, on the same machine in the same boot, and so is whoever took its place.
     No,
     /// The machine has booted since.
     Reboot,

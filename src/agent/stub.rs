@@ -53,6 +53,8 @@ pub(super) struct Host {
     root: tempfile::TempDir,
     pub(super) login_shell: PathBuf,
     path: String,
+    /// The first process of the process namespace in which everything runs, if not in ours.
+    pub(super) inside: Option<u32>,
 }
 
 impl Host {
@@ -67,6 +69,7 @@ impl Host {
             root,
             login_shell: "/bin/sh".into(),
             path,
+            inside: None,
         };
         fs::create_dir(host.root.path().join("bin")).unwrap();
         symlink(shell, host.root.path().join("bin/sh")).unwrap();
@@ -142,7 +145,17 @@ impl Host {
 
     /// The same, not waited for.
     pub(super) fn begin(&self, call: &ScriptCall) -> Child {
-        let mut child = Command::new(&self.login_shell)
+        let mut command = match self.inside {
+            None => Command::new(&self.login_shell),
+            Some(first) => {
+                let mut command = Command::new("/usr/bin/nsenter");
+                command.args(["--target", &first.to_string(), "--pid", "--mount"]);
+                command.arg(format!("--wd={}", self.home().display()));
+                command.arg(&self.login_shell);
+                command
+            }
+        };
+        let mut child = command
             .arg("-c")
             .arg(call.command())
             .env_clear()

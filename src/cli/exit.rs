@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::handoff::{Failure, HandoffError};
 use crate::hosts::{HostsError, SshConfigError};
-use crate::job::StoreError;
+use crate::job::{State, StoreError};
 use crate::ssh::SshError;
 
 pub(crate) const DONE: u8 = 0;
@@ -260,6 +260,17 @@ pub(crate) fn describe(error: &HandoffError) -> Described {
             JOB_FAILED,
             Some("'handover collect' brings back what there is"),
         ),
+        HandoffError::Vanished {
+            job,
+            state: State::Failed,
+            ..
+        } => Described {
+            kind: "vanished",
+            code: JOB_FAILED,
+            hint: Some(format!(
+                "'handover kill {job}' ends what the runner left there and exports it; then: handover collect {job}"
+            )),
+        },
         HandoffError::Vanished { .. } => entry(
             "vanished",
             JOB_FAILED,

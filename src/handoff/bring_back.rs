@@ -19,7 +19,7 @@ use crate::events::{Event, Step, Tokens};
 use crate::job::JobRecord;
 use crate::private_fs;
 use crate::session::{
-    Inspection, Limits, Returned, Returning, SessionId, digests, inspect, part_ids,
+    DocumentError, Inspection, Limits, Returned, Returning, SessionId, digests, inspect, part_ids,
     prepare_returning,
 };
 use crate::ssh::{RemotePath, SshError};
@@ -49,6 +49,15 @@ impl BringBack<'_> {
             job: self.record.id.clone(),
         };
         let total = exit.size.ok_or_else(mismatch)?;
+        // What the host claims bounds the download: more than any true result is not begun.
+        let limit = Limits::default().document;
+        if total > limit {
+            return Err(HandoffError::Document(DocumentError::Limit {
+                what: "bytes",
+                limit,
+                offset: limit,
+            }));
+        }
         let to = self.workspace()?.join(local_files::BACK);
         self.reporter
             .step(Step::Fetch, format!("{} KiB", total.div_ceil(1024)))

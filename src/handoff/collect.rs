@@ -9,8 +9,8 @@ use super::lock::JobLock;
 use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
 use super::watch::{Watch, unclaimed_words};
-use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote};
-use crate::agent::{Claim, Exit, ExitReason, JobStatus, Phase, ProbeFor, ProbeRequest};
+use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote, steer};
+use crate::agent::{Claim, Exit, ExitReason, JobStatus, KillReason, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
 use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
@@ -20,8 +20,6 @@ use crate::ssh::RemotePath;
 const START_GRACE: Duration = Duration::from_secs(15);
 /// The time between looks at a claimed job that has not started.
 const START_INTERVAL: Duration = Duration::from_millis(500);
-/// The time in which a runner that was just starting shows itself.
-const BURIAL_REST: Duration = Duration::from_secs(1);
 /// How long a lost host is tried again while a job is settled in passing.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -255,7 +253,7 @@ impl Collection<'_> {
         place: &Place,
     ) -> Result<Settled, HandoffError> {
         let detach = self.reporter.detach.clone();
-        let mut buried = false;
+        let (mut ended, mut burying) = (false, None);
         loop {
             let looked = tokio::select! {
                 biased;
@@ -278,22 +276,33 @@ impl Collection<'_> {
                     }
                 }
                 Evidence::ClaimedOnly => tokio::time::sleep(START_INTERVAL).await,
-                // A runner that has not started finds the tombstone and never will; one that has just started is
-                // seen by the next look.
-                Evidence::NeverStarted if !buried => {
-                    buried = true;
-                    remote::bury(&link.live().await?, &place.directory).await?;
-                    tokio::time::sleep(BURIAL_REST).await;
-                }
+                // Once it is buried the next look finds the tombstone; a runner that was faster is seen as alive, in a
+                // moment. One that takes its time may still start: its session stays taken.
                 Evidence::NeverStarted => {
-                    self.enter(State::Unknown).await?;
-                    let (job, host) = (self.record.id.clone(), self.record.host.clone());
-                    let error = HandoffError::NeverStarted { job, host };
-                    return Ok(Settled::Gone(error));
+                    let since = *burying.get_or_insert_with(Instant::now);
+                    let live = link.live().await?;
+                    match remote::bury(&live, &place.directory).await {
+                        Ok(true) => {}
+                        Ok(false) if since.elapsed() > START_GRACE => {
+                            let (job, host) = (self.record.id.clone(), self.record.host.clone());
+                            return Err(HandoffError::NeverStarted { job, host });
+                        }
+                        Ok(false) => tokio::time::sleep(START_INTERVAL).await,
+                        Err(error) => link.recover(error).await?,
+                    }
                 }
                 Evidence::Rebooted => {
                     let gone = self.gone("the host was restarted", evidence).await?;
                     return Ok(Settled::Gone(gone));
+                }
+                // What the runner left is ended before the session is free. The job's script does that whenever it
+                // is looked at, unless it is of an older version.
+                Evidence::Died if !ended => {
+                    let live = link.live().await?;
+                    match steer::end(&live, &place.directory, KillReason::Asked).await {
+                        Ok(_) => ended = true,
+                        Err(error) => link.recover(error).await?,
+                    }
                 }
                 Evidence::Died => {
                     let reason = "the runner is gone and left no result";
@@ -486,8 +495,8 @@ async fn ended(
     if exit.has_result() {
         return follow.bring_back(link, &exit).await;
     }
-    let exported = exit.phase == Phase::Exporting;
-    if exit.reason == ExitReason::ExportFailed || exit.reason.is_kill() && exported {
+    let cut = exit.reason.is_kill() || exit.reason == ExitReason::RunnerDied;
+    if exit.reason == ExitReason::ExportFailed || cut && exit.phase == Phase::Exporting {
         follow.reporter.step(Step::RemoteExport, "once more").await;
         let detach = follow.reporter.detach.clone();
         let again = tokio::select! {

@@ -45,7 +45,7 @@ pub struct HostDiscovery {
     pub known: usize,
     /// Directories that were left alone, and why.
     pub refused: Vec<Refused>,
-    /// The host has more directories than were looked at.
+    /// The host has more directories than were looked at, which were the newest.
     pub more: bool,
 }
 

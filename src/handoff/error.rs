@@ -103,8 +103,8 @@ pub enum HandoffError {
         /// The host.
         host: HostName,
     },
-    /// The job ended before anything was launched.
-    #[error("job {job} was never launched on host {host}")]
+    /// The job was not launched: it ended before that, or its sender has not come so far.
+    #[error("job {job} was not launched on host {host}")]
     NotLaunched {
         /// The job.
         job: JobId,

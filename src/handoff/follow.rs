@@ -350,16 +350,16 @@ impl Follow<'_> {
 
 /// The phase that failed: an agent that ended badly did so before the export that followed.
 fn phase_words(exit: &Exit) -> &'static str {
+    let agent_failed = matches!(
+        exit.reason,
+        ExitReason::AgentFailed | ExitReason::AgentSignalled
+    );
+    let ended_early = exit.reason.is_kill() || exit.reason == ExitReason::RunnerDied;
     match exit.phase {
-        _ if matches!(
-            exit.reason,
-            ExitReason::AgentFailed | ExitReason::AgentSignalled
-        ) || exit.reason.is_kill() && exit.phase == Phase::Exporting =>
-        {
-            "run"
-        }
+        _ if agent_failed => "run",
         Phase::Importing => "import",
         Phase::Running => "run",
+        Phase::Exporting if ended_early => "run",
         Phase::Exporting => "export",
     }
 }
@@ -389,6 +389,7 @@ fn reason_words(exit: &Exit) -> String {
             "the result is missing: the agent's export failed or was cut".to_owned()
         }
         ExitReason::Stopped => "it was stopped".to_owned(),
+        ExitReason::RunnerDied => "the runner was ended on the host, and then its agent".to_owned(),
         ExitReason::Killed => "it was killed".to_owned(),
         ExitReason::MaxTime => "it was killed: its time limit was over".to_owned(),
         ExitReason::KilledStalled => "it was killed: nothing had come from the agent".to_owned(),

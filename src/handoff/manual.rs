@@ -35,9 +35,10 @@ pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -
         ];
     }
     match error {
-        HandoffError::Remote { result: false, .. } | HandoffError::Vanished { .. } => {
-            without_result(record, remote)
+        HandoffError::Vanished { state, .. } => {
+            without_result(record, remote, *state == State::Failed)
         }
+        HandoffError::Remote { result: false, .. } => without_result(record, remote, false),
         _ => with_result(record, remote, places, error),
     }
 }
@@ -63,10 +64,11 @@ fn spawned(record: &JobRecord) -> Vec<String> {
     lines
 }
 
-fn without_result(record: &JobRecord, remote: &RemotePlaces) -> Vec<String> {
-    let host = &record.host;
+/// `left_agent`: the runner is gone, and the agent may not be.
+fn without_result(record: &JobRecord, remote: &RemotePlaces, left_agent: bool) -> Vec<String> {
+    let (job, host) = (&record.id, &record.host);
     let directory = remote.job_directory.as_str();
-    vec![
+    let mut lines = vec![
         format!(
             "there is no result to bring back; session {} is unchanged here, and free",
             record.session_key()
@@ -82,7 +84,14 @@ fn without_result(record: &JobRecord, remote: &RemotePlaces) -> Vec<String> {
             quote(directory)
         ),
         format!("  send it again:  {}", send_again(record)),
-    ]
+    ];
+    if left_agent {
+        let end = format!(
+            "  end what the runner left there, and export it: handover kill {job}; then: handover collect {job}"
+        );
+        lines.insert(1, end);
+    }
+    lines
 }
 
 fn with_result(
@@ -242,6 +251,14 @@ mod tests {
             !without.contains(&collect),
             "there is nothing to collect: {without}"
         );
+        let dead = HandoffError::Vanished {
+            job: ended.id.clone(),
+            host: ended.host.clone(),
+            state: State::Failed,
+            reason: "the runner is gone and left no result",
+        };
+        let kill = format!("handover kill {}", ended.id);
+        assert!(told(&ended, &dead).contains(&kill) && !without.contains(&kill));
         let with = told(&ended, &failed(true));
         assert!(
             with.contains(&collect) && with.contains("rm -rf /s/handover/jobs/j"),

@@ -1,8 +1,8 @@
 //! Looking at jobs from here: what they are in, what they have used, what is odd about them.
 //!
 //! The main type is [`JobsWatch`], a stream of records as they change; one connection a host, hosts side by side. The
-//! invariant: a look changes nothing on the host, but for a watchdog that was asked to end the job; and what a host
-//! that cannot be reached is doing is not guessed.
+//! invariant: a look changes nothing on the host, but for a watchdog that was asked to end the job, and for what a dead
+//! runner left, which the job's script then ends; and what a host that cannot be reached is doing is not guessed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -9,8 +9,9 @@ use super::HandoffError;
 use super::clock::Skew;
 use super::link::{Link, Live};
 use crate::agent::{
-    CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer, KillReason,
-    LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall, Survivor, names,
+    Burial, CheckCleanup, Claim, Delivery, Exit, JobCall, JobListing, JobStatus, KillAnswer,
+    KillReason, LaunchAnswer, Models, Nonce, Probe, ProbeRequest, RemoveAnswer, ScriptCall,
+    Survivor, names,
 };
 use crate::job::now_ms;
 use crate::ssh::{Connection, ExecOptions, ExecOutput, RemotePath, SshError};
@@ -25,6 +26,8 @@ const LAUNCH_DEADLINE: Duration = Duration::from_secs(45);
 const SHORT_DEADLINE: Duration = Duration::from_secs(30);
 /// The deadline of what starts the agent: listing models, exporting again, forgetting.
 const AGENT_DEADLINE: Duration = Duration::from_secs(180);
+/// The time in which a runner of an older script, which was just starting, shows itself.
+const BURIAL_REST: Duration = Duration::from_secs(1);
 /// Bytes kept of a command's error output.
 const STDERR_LIMIT: usize = 16 << 10;
 /// Bytes shown of the agent's error output.
@@ -178,7 +181,7 @@ pub(crate) async fn settle(live: &Live, directory: &RemotePath) -> Result<Claim,
         }
         Err(error) => return Err(error.into()),
     }
-    bury(live, directory).await?;
+    put_tombstone(live, directory).await?;
     Ok(Claim::Tombstone)
 }
 
@@ -224,8 +227,32 @@ async fn settle_by_script(
     Ok(Claim::parse_settled(&call, &stdout)?)
 }
 
-/// Puts a tombstone into a claim: a runner that has not started will not.
-pub(crate) async fn bury(live: &Live, directory: &RemotePath) -> Result<(), HandoffError> {
+/// Keeps a runner that has not started from ever starting; false when it was faster, or may be.
+pub(crate) async fn bury(live: &Live, directory: &RemotePath) -> Result<bool, HandoffError> {
+    let call = JobCall::new(directory).bury()?;
+    let stdout = run(
+        &live.connection,
+        &call,
+        "the burial of the job",
+        SHORT_DEADLINE,
+    )
+    .await?;
+    match Burial::parse(&call, &stdout)? {
+        Burial::Buried => Ok(true),
+        // An older script's runner looks for the tombstone first: one that looked a moment ago is seen after a rest.
+        Burial::Unknown => {
+            put_tombstone(live, directory).await?;
+            tokio::time::sleep(BURIAL_REST).await;
+            Ok(true)
+        }
+        // Nothing can start where nothing is.
+        Burial::Missing => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+/// Puts a tombstone into a claim where the job's script cannot, or is too old to.
+async fn put_tombstone(live: &Live, directory: &RemotePath) -> Result<(), HandoffError> {
     let tombstone = directory.join(names::CLAIM).join(names::TOMBSTONE);
     Ok(live.files().await?.write(&tombstone, b"settled\n").await?)
 }

@@ -15,7 +15,8 @@ use crate::job::{JobRecord, now_ms};
 /// The newest name's time that this process has given.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// A name that sorts behind every earlier one of this process, and by this machine's clock behind those of others.
+/// A name that no other message has. It sorts behind every earlier one of this process, and by this machine's clock
+/// behind those of others: scripts of older versions go by that, and later ones number what they deliver.
 fn new_name() -> String {
     let mut time = now_ms();
     let advance = |last| Some(now_ms().max(last + 1));
@@ -36,18 +37,23 @@ pub(crate) async fn say(
         job: record.id.clone(),
         host: record.host.clone(),
     };
+    let unlaunched = || HandoffError::NotLaunched {
+        job: record.id.clone(),
+        host: record.host.clone(),
+    };
+    let gone = || match record.was_launched() {
+        true => closed(),
+        false => unlaunched(),
+    };
     if record.ended_unsent() {
-        return Err(HandoffError::NotLaunched {
-            job: record.id.clone(),
-            host: record.host.clone(),
-        });
+        return Err(unlaunched());
     }
     let Some(place) = record
         .remote
         .clone()
         .filter(|_| record.cleaned_ms.is_none())
     else {
-        return Err(closed());
+        return Err(gone());
     };
     let host = client.host(record.host.as_str())?;
     let mut link = Link::to_job(client, &host, record, Reporter::unheard())?;
@@ -72,10 +78,13 @@ pub(crate) async fn say(
         match delivered.await {
             Ok(Delivery::Taken) => break Ok(()),
             Ok(Delivery::Closed) => break Err(closed()),
+            Ok(Delivery::Gone) => break Err(gone()),
+            Ok(Delivery::Unlaunched) => break Err(unlaunched()),
             // The file is not there although it was written: the connection was lost before it was renamed.
             Ok(Delivery::Missing) if sent => sent = false,
             Ok(Delivery::Missing) => break Err(closed()),
-            Err(HandoffError::Ssh(crate::ssh::SshError::NotFound { .. })) => break Err(closed()),
+            // Before the launch the script may not be there yet; after it the directory is gone.
+            Err(HandoffError::Ssh(crate::ssh::SshError::NotFound { .. })) => break Err(gone()),
             Err(error) => {
                 if let Err(error) = link.recover(error).await {
                     break Err(error);

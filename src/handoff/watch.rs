@@ -417,8 +417,7 @@ impl Watch {
             Evidence::Rebooted => "the host was restarted",
             Evidence::Died => "the runner is gone and left no result",
             Evidence::NeverStarted if self.buries && !self.buried => {
-                remote::bury(live, &self.directory).await?;
-                self.buried = true;
+                self.buried = remote::bury(live, &self.directory).await?;
                 return Ok(None);
             }
             Evidence::NeverStarted => "it was claimed and never started",

@@ -5,6 +5,7 @@ use handover::handoff::{Ending, HandoffError};
 use handover::job::{JobId, Mode, State};
 use tokio::process::Command;
 
+use crate::kill::carriers;
 use crate::support::{BOX, Stage, Started, grown, until};
 
 pub(crate) fn send<'a>(session: &'a str, message: &'a str) -> Vec<&'a str> {
@@ -304,34 +305,50 @@ async fn a_job_that_was_recorded_and_never_sent_is_closed_by_collecting_it() {
 }
 
 #[tokio::test]
-async fn a_runner_that_was_killed_is_told_and_its_session_is_free() {
-    let stage = Stage::new().await;
-    let before = stage.history_here();
-    let (sending, job) = at_work(&stage).await;
-    sending.signal("INT").await;
-    sending.ended().await.exits(10);
-    let started = stage.job_directories()[0].join("started");
-    let text = std::fs::read_to_string(started).unwrap();
-    let pid = text
-        .lines()
-        .find_map(|line| line.strip_prefix("pid="))
-        .unwrap();
-    let killed = Command::new("kill").args(["-KILL", pid]).status().await;
-    assert!(killed.unwrap().success());
-    let error = stage
-        .run(&["collect", &job, "--json"])
-        .await
-        .exits(9)
-        .error("vanished");
-    assert!(
-        error["message"].as_str().unwrap().contains("gone"),
-        "{error}"
-    );
-    assert_eq!(stage.jobs().await[0].state, State::Failed);
-    assert_eq!(stage.history_here(), before);
-    assert_eq!(stage.job_directories().len(), 1, "its files are kept");
-    stage.send("Go on.").await.unwrap();
-    grown(&before, &stage.history_here());
+async fn a_runner_that_was_killed_is_told_and_its_session_is_free_once_its_agent_is_gone() {
+    for guarded in [true, false] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        let session = stage.session.to_string();
+        let message = "RULE say on\nRULE child 120\nRULE hang";
+        let mut sending = stage.begin(&send(&session, message));
+        let job = sending.step("launch").await;
+        sending.says("on").await;
+        sending.signal("INT").await;
+        sending.ended().await.exits(10);
+        let directory = stage.job_directories().remove(0);
+        let nonce = std::fs::read_to_string(directory.join("claim/nonce")).unwrap();
+        let mark = format!("HANDOVER_RUN={}", nonce.trim());
+        assert!(carriers(&mark) > 1);
+        let files = if guarded {
+            &["started"][..]
+        } else {
+            &["guard", "started"]
+        };
+        for file in files {
+            let text = std::fs::read_to_string(directory.join(file)).unwrap();
+            let pid = text.lines().find_map(|line| line.strip_prefix("pid="));
+            let killed = Command::new("kill").args(["-KILL", pid.unwrap()]).status();
+            assert!(killed.await.unwrap().success());
+        }
+        // Whoever asks is told that the session is taken, or the agent is gone by then.
+        let ran = stage.run(&["status", &job, "--json"]).await.exits(0);
+        if ran.document()["state"] == "running" {
+            until("the end", || directory.join("exit").exists()).await;
+        }
+        assert_eq!(carriers(&mark), 0, "guarded: {guarded}");
+        let ran = stage.run(&["wait", &job, "--json"]).await;
+        assert_eq!(ran.code, Some(9), "{ran:?}");
+        let record = stage.jobs().await.remove(0);
+        assert_eq!(record.state, State::Failed);
+        let why = record.error.unwrap();
+        assert!(why.contains("runner was ended"), "{why}");
+        stage.run(&["collect", &job]).await.exits(0);
+        assert_eq!(grown(&before, &stage.history_here())[1].text(), "on");
+        assert_eq!(stage.jobs().await[0].state, State::Failed);
+        assert_eq!(stage.job_directories().len(), 0);
+        stage.send("Go on.").await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn a_killed_job_has_no_agent_any_more_and_what_it_had_done_is_collected() 
 }
 
 /// How many processes have this in their environment.
-fn carriers(mark: &str) -> usize {
+pub(crate) fn carriers(mark: &str) -> usize {
     let carries = |entry: &std::fs::DirEntry| {
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         environment
@@ -158,12 +158,15 @@ async fn an_agent_whose_runner_was_killed_is_ended_all_the_same() {
     sending.signal("INT").await;
     sending.ended().await.exits(10);
     let directory = stage.job_directories().remove(0);
-    let started = std::fs::read_to_string(directory.join("started")).unwrap();
-    let pid = started.lines().find_map(|line| line.strip_prefix("pid="));
-    let killed = std::process::Command::new("kill")
-        .args(["-KILL", pid.unwrap()])
-        .status();
-    assert!(killed.unwrap().success());
+    // Its guard first, which would take its place.
+    for file in ["guard", "started"] {
+        let text = std::fs::read_to_string(directory.join(file)).unwrap();
+        let pid = text.lines().find_map(|line| line.strip_prefix("pid="));
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", pid.unwrap()])
+            .status();
+        assert!(killed.unwrap().success());
+    }
     let ran = stage
         .run(&["kill", &job, "--grace", "1s", "--json"])
         .await

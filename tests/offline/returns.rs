@@ -6,7 +6,7 @@ use handover::handoff::Ending;
 use handover::job::Mode;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Message, Stage, grown, until};
+use crate::support::{Message, Stage, grown, until, walk};
 
 /// Puts another result in the place of an ended job's own, with an `exit` that describes it.
 fn forge(job: &Path, result: &[u8]) {
@@ -106,6 +106,55 @@ async fn a_forged_result_is_refused_and_the_true_one_can_still_be_collected() {
     forge(&directory, back.as_bytes());
     let outcome = stage.collect(&job).await.unwrap();
     assert_eq!(outcome.ending, Ending::Completed);
+    grown(&before, &stage.history_here());
+}
+
+/// How many bytes 5 GiB are, which is more than any document may have.
+const HUGE: u64 = 5 << 30;
+
+#[tokio::test]
+async fn a_result_that_claims_to_be_huge_is_refused_before_anything_of_it_is_fetched() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (job, directory) = ended_job(&stage).await;
+    let (back, exit) = (directory.join("back.json"), directory.join("exit"));
+    let (result, end) = (
+        std::fs::read(&back).unwrap(),
+        std::fs::read_to_string(&exit).unwrap(),
+    );
+    // Sparse: it takes no room there, and would fill a disk here.
+    let file = std::fs::File::create(&back).unwrap();
+    file.set_len(HUGE).unwrap();
+    let size = format!("size={}", result.len());
+    assert!(end.contains(&size));
+    std::fs::write(&exit, end.replace(&size, &format!("size={HUGE}"))).unwrap();
+    let watched = stage.here("state");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // Not even a part of it, for a moment.
+    let largest = tokio::spawn(async move {
+        let (mut largest, mut stopped) = (0, stopped);
+        while stopped.try_recv().is_err() {
+            walk(&watched, &mut |path| {
+                let is_back = path.to_string_lossy().contains("back.json");
+                let size = path.metadata().map_or(0, |metadata| metadata.len());
+                largest = largest.max(if is_back { size } else { 0 });
+            });
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        largest
+    });
+    let ran = stage.run(&["collect", &job, "--json"]).await;
+    let error = ran.exits(11).error("document");
+    assert!(
+        error["message"].as_str().unwrap().contains("limit"),
+        "{error}"
+    );
+    stop.send(()).unwrap();
+    assert_eq!(largest.await.unwrap(), 0, "it was fetched");
+    assert_eq!(stage.history_here(), before);
+    std::fs::write(&back, result).unwrap();
+    std::fs::write(&exit, end).unwrap();
+    stage.run(&["collect", &job]).await.exits(0);
     grown(&before, &stage.history_here());
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use handover::handoff::HandoffError;
 
+use crate::jobs::send;
 use crate::proxy::{Cut, Direction, Repeat};
 use crate::support::{Ran, Stage, bounded, until};
 
@@ -136,4 +137,26 @@ async fn an_empty_message_and_a_job_that_is_none_are_mistakes() {
     let_go(&stage);
     let exit = stage.job_directories()[0].join("exit");
     until("the end", || exit.exists()).await;
+}
+
+#[tokio::test]
+async fn a_message_to_a_job_that_was_not_launched_is_refused_and_says_so() {
+    for step in ["probe", "send"] {
+        let stage = Stage::new().await;
+        let session = stage.session.to_string();
+        let mut sending = stage.begin(&send(&session, "Go on."));
+        sending.step(step).await;
+        sending.signal("KILL").await;
+        sending.ended().await;
+        let claimed = |job: &std::path::PathBuf| job.join("claim").exists();
+        if stage.job_directories().iter().any(claimed) {
+            // It had got as far as the launch.
+            assert_eq!(step, "send");
+            continue;
+        }
+        let refused = stage.run(&["say", "-", "hear", "--json"]).await;
+        refused.exits(8).error("not_launched");
+        stage.run(&["sync"]).await.exits(0);
+        stage.send("Go on.").await.unwrap();
+    }
 }

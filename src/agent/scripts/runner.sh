@@ -1,5 +1,5 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
-# Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, kill REASON GRACE,
+# Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, bury, kill REASON GRACE,
 # export (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
@@ -221,6 +221,17 @@ ho_write_exit() {
     [ "$(tail -n 1 exit.part)" = 'end=1' ] && mv -f exit.part exit
 }
 
+# The same for ten minutes: a full disk may get room again.
+ho_leave_exit() {
+  ho_tries=0
+  until ho_write_exit "$1"; do
+    rm -f exit.part
+    ho_tries=$((ho_tries + 1))
+    if [ "$ho_tries" -ge 120 ]; then return 1; fi
+    sleep 5
+  done
+}
+
 ho_finish() {
   trap '' TERM HUP INT
   trap - EXIT
@@ -229,17 +240,11 @@ ho_finish() {
     ho_spared=$ho_guard
     ho_kill_family "$(ho_kill_grace)"
   fi
-  if [ -n "$ho_guard" ]; then kill "$ho_guard" 2>/dev/null; fi
   ho_close_inbox
   ho_clock
   rm -f reserve
-  ho_tries=0
-  until ho_write_exit "$1"; do
-    rm -f exit.part
-    ho_tries=$((ho_tries + 1))
-    if [ "$ho_tries" -ge 120 ]; then exit 1; fi
-    sleep 5
-  done
+  ho_leave_exit "$1"
+  ho_dismiss_guard
   exit 0
 }
 
@@ -264,7 +269,8 @@ ho_import() {
 
 ho_main_run() {
   # Only the process that launch detached may run, and only once.
-  [ -d claim ] && [ ! -e claim/tombstone ] && mkdir claim/runner || exit 1
+  ho_know_me
+  [ -d claim ] && ho_take_runner "$ho_me" && [ ! -e claim/tombstone ] || exit 1
   ho_pid=
   ho_guard=
   ho_code=
@@ -280,12 +286,11 @@ ho_main_run() {
   dd if=/dev/zero of=reserve bs=8192 count=1 >/dev/null 2>&1
   mkdir inbox
   ho_phase importing
-  ho_put started "$(ho_myself)" || ho_finish started-failed
+  ho_put started "$ho_me" || ho_finish started-failed
   ho_here=$(sed -n '/^boot=/,$p' started)
   # Before the agent's environment is there: what runs beside us is none of its family.
   ho_nonce=$(cat claim/nonce)
-  sh ./run.sh guard </dev/null >>runner.log 2>&1 &
-  ho_guard=$!
+  ho_guard_me 0 ''
 
   ho_prepare
   if ! { [ -f "$ho_opencode" ] && [ -x "$ho_opencode" ]; }; then
