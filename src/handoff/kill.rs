@@ -156,7 +156,7 @@ impl KillBuilder {
         }
         if let Some(exit) = &exit {
             if record.state.is_live() && record.end(exit, end_words(exit)) && lock.is_some() {
-                self.client.store().update(&record).await?;
+                self.client.store().update(&mut record).await?;
             }
         } else if ending == KillEnding::Closed {
             record.state = State::Killed;

@@ -80,7 +80,7 @@ impl Sending {
             bytes: sent.bytes,
             sha256: sent.sha256.clone(),
         });
-        client.store().update(&self.record).await?;
+        client.store().update(&mut self.record).await?;
         reach(FailPoint::Placed);
         self.upload(&directory, Some((&sent, &document)), &prompt)
             .await?;

@@ -259,7 +259,7 @@ impl Sending {
 
     async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
         self.record.enter(state);
-        Ok(self.request.client.store().update(&self.record).await?)
+        Ok(self.request.client.store().update(&mut self.record).await?)
     }
 
     /// Ends a handoff that was not launched: the session is free, and what was sent is removed where the host

@@ -198,12 +198,13 @@ impl JobRecord {
         Some(preview)
     }
 
-    /// What at most one live job can hold: the session, or the job itself as long as it has none.
+    /// What at most one live job can hold: the session that moved, or the job itself where it makes its own. What that
+    /// one is called comes from the host, which has no say in what may be handed over here.
     #[must_use]
     pub fn session_key(&self) -> &str {
         match &self.session {
-            Some(session) => session.as_str(),
-            None => self.id.as_str(),
+            Some(session) if self.kind == JobKind::Handoff => session.as_str(),
+            _ => self.id.as_str(),
         }
     }
 
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_job_without_a_session_holds_itself() {
+    fn a_spawned_job_holds_itself() {
         let spawned = || {
             JobRecord::new(
                 JobKind::Spawn,
@@ -371,7 +372,9 @@ mod tests {
                 PathBuf::from("/p"),
             )
         };
-        let (first, second) = (spawned(), spawned());
+        let (first, mut second) = (spawned(), spawned());
         assert_ne!(first.session_key(), second.session_key());
+        second.session = Some("ses_1".parse().unwrap());
+        assert_eq!(second.session_key(), second.id.as_str());
     }
 }

@@ -64,7 +64,7 @@ async fn a_live_job_is_never_pruned() {
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let mut record = store.list().await.unwrap().remove(0);
     record.enter(State::Failed);
-    store.update(&record).await.unwrap();
+    store.update(&mut record).await.unwrap();
     assert_eq!(pruned(&stage, &["--force"]).await[0]["done"], "kept_busy");
     assert_eq!(stage.job_directories().len(), 1);
 }
