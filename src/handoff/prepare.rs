@@ -279,6 +279,7 @@ impl Sending {
                 max_time: self.request.max_time,
                 max_jobs: Some(self.request.host.max_jobs),
             },
+            terms: self.record.terms(),
         };
         let small = spec.files(total)?;
         loop {

@@ -29,8 +29,8 @@ const QUIET_INTERVAL: Duration = Duration::from_millis(1000);
 const SILENCE: Duration = Duration::from_secs(20);
 /// The most that one look reads of the event log, in bytes.
 const CHUNK: u64 = 1 << 20;
-/// How many times that much is read of what an ended job's log holds besides.
-const REST_CHUNKS: usize = 64;
+/// The most that is read of what an ended job's log holds besides, in bytes.
+const REST_LIMIT: u64 = 64 << 20;
 /// The most that is read of `phase` and `exit`, in bytes.
 const SMALL_FILE: u64 = 64 << 10;
 
@@ -315,14 +315,15 @@ impl Watch {
         Ok(())
     }
 
-    /// Counts what nobody has watched of an ended job's events, of a log of at most [`REST_CHUNKS`] reads. Nothing is
-    /// told, and nothing stored.
+    /// Counts what nobody has watched of an ended job's events, up to [`REST_LIMIT`]; where there is more, the numbers
+    /// are marked as what they are. Nothing is told, and nothing stored.
     pub(crate) async fn count_rest(&mut self, live: &Live) -> Result<(), HandoffError> {
-        for _ in 0..REST_CHUNKS {
-            if !self.read_events(live).await? {
-                break;
-            }
+        let limit = self.offset.saturating_add(REST_LIMIT);
+        let mut more = true;
+        while more && self.offset < limit {
+            more = self.read_events(live).await?;
         }
+        self.seen.usage.partial |= more && !self.fetch_events(live).await?.is_empty();
         if let Some(agent) = self.stream.finish() {
             self.seen.usage.take(&agent);
         }

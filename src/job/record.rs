@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Attributes, Bounds, Evidence, JobId, JobKind, Mode, State, Usage, end_evidence};
-use crate::agent::Exit;
+use crate::agent::{Exit, JobTerms};
 use crate::hosts::HostName;
 use crate::session::SessionId;
 use crate::ssh::RemotePath;
@@ -244,6 +244,32 @@ impl JobRecord {
         self.exit_code = exit.code.filter(|_| self.signal.is_none());
         self.undelivered = exit.undelivered;
         self.result.clone_from(&self.usage.last_text);
+    }
+
+    /// What goes to the host for whoever takes the job over.
+    #[must_use]
+    pub fn terms(&self) -> JobTerms {
+        JobTerms {
+            inactivity_ms: Some(self.bounds.inactivity_ms),
+            loop_limit: Some(self.bounds.loop_limit),
+            kill_on_stall: self.bounds.kill_on_stall,
+            kill_on_loop: self.bounds.kill_on_loop,
+            forget: self.forget,
+            prompt: self.prompt.clone(),
+        }
+    }
+
+    /// Takes over what was found on the host; [`terms`](Self::terms) wrote it.
+    pub fn set_terms(&mut self, terms: &JobTerms) {
+        let default = Bounds::default();
+        self.bounds = Bounds {
+            inactivity_ms: terms.inactivity_ms.unwrap_or(default.inactivity_ms),
+            loop_limit: terms.loop_limit.unwrap_or(default.loop_limit),
+            kill_on_stall: terms.kill_on_stall,
+            kill_on_loop: terms.kill_on_loop,
+        };
+        self.forget = terms.forget;
+        self.prompt = terms.prompt.as_deref().and_then(Self::preview);
     }
 
     /// When the job was recorded, in milliseconds since 1970.

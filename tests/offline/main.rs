@@ -11,6 +11,7 @@ mod proxy;
 mod support;
 
 mod agents;
+mod documentation;
 mod hosts;
 mod jobs;
 mod keys;

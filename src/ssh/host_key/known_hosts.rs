@@ -77,6 +77,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`] for a file that exists and cannot be read.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
     pub async fn load(files: &[PathBuf]) -> Result<Self, SshError> {
         let mut known = Self::default();
         for file in files {
@@ -225,6 +228,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`].
+    ///
+    /// # Cancel safety
+    /// The key may be written all the same, whole.
     pub async fn append(
         file: &Path,
         address: &str,
@@ -239,6 +245,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`].
+    ///
+    /// # Cancel safety
+    /// The key may be written all the same, whole.
     pub async fn trust(
         target: &Target,
         options: &ConnectOptions,
@@ -278,6 +287,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`]; the files before that one have been changed then.
+    ///
+    /// # Cancel safety
+    /// Each file is changed whole or not at all; the rest of them may then be as they were.
     pub async fn replace(
         target: &Target,
         options: &ConnectOptions,
