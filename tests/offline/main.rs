@@ -12,6 +12,7 @@ mod support;
 
 mod agents;
 mod documentation;
+mod glance;
 mod hosts;
 mod jobs;
 mod keys;

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
-use crate::support::{BOX, Stage, entries, grown};
+use crate::support::{BOX, Stage, entries, grown, until};
 
 fn store_file(stage: &Stage) -> std::path::PathBuf {
     stage.options().places.store_file()
@@ -38,7 +38,7 @@ async fn a_damaged_store_is_set_aside_and_found_again_on_the_hosts() {
     std::fs::write(store_file(&stage), &junk).unwrap();
     let ran = stage.run(&["jobs", "--json"]).await.exits(0);
     assert_eq!(ran.document(), serde_json::json!([]));
-    assert!(ran.err.contains("handover jobs --discover"), "{}", ran.err);
+    assert!(ran.err.contains("handover sync"), "{}", ran.err);
     let aside = set_aside(&stage);
     assert_eq!(aside.len(), 1);
     assert_eq!(
@@ -332,7 +332,243 @@ async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
 async fn the_store_forgets_nothing_that_another_process_noted() {
     let stage = Stage::new().await;
     let (job, _) = ended_job(&stage).await;
-    let store = Store::open(&store_file(&stage)).unwrap();
+    let ours = Store::open(&store_file(&stage)).unwrap();
+    // Read as live, and written back after others have seen the end.
+    let mut stale = ours.find(&job).await.unwrap();
+    assert!(stale.state.is_live());
     stage.run(&["sync"]).await.exits(0);
-    assert_eq!(store.find(&job).await.unwrap().state, State::Completed);
+    let noted = ours.find(&job).await.unwrap();
+    assert_eq!(noted.state, State::Completed);
+    stale.enter(State::Running);
+    ours.update(&mut stale).await.unwrap();
+    assert_eq!(ours.find(&job).await.unwrap(), noted);
+    assert_eq!(stale, noted);
+}
+
+#[tokio::test]
+async fn a_damaged_record_hides_no_other_and_its_job_is_found_again() {
+    let stage = Stage::new().await;
+    let (bad, _) = ended_job(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    let ran = stage.run(&["run", BOX, "--json", "RULE say done"]).await;
+    let good = ran.exits(0).document()["job"].clone();
+    let store = Connection::open(store_file(&stage)).unwrap();
+    let damage = "UPDATE jobs SET record = '{' WHERE id = ?1";
+    assert_eq!(store.execute(damage, [&bad]).unwrap(), 1);
+    let ran = stage.run(&["jobs", "--all", "--json"]).await.exits(0);
+    let jobs = ran.document();
+    assert_eq!((jobs.as_array().unwrap().len(), &jobs[0]["id"]), (1, &good));
+    assert!(
+        ran.err.contains(&bad) && ran.err.contains("handover sync"),
+        "{}",
+        ran.err
+    );
+    let again = stage.run(&["jobs", "--all"]).await.exits(0);
+    assert!(!again.err.contains("damaged"), "{}", again.err);
+    let kept = "SELECT record FROM damaged_jobs WHERE id = ?1";
+    let kept = || -> String { store.query_row(kept, [&bad], |row| row.get(0)).unwrap() };
+    assert_eq!(kept(), "{");
+    let synced = stage.run(&["sync", "--json"]).await.exits(0).document();
+    assert_eq!(
+        synced["hosts"][0]["found"],
+        serde_json::json!([bad]),
+        "{synced}"
+    );
+    assert_eq!(stage.jobs().await.len(), 2);
+    assert_eq!(kept(), "{");
+    // That was once, and for all hosts.
+    stage.run(&["sync"]).await.exits(0);
+    stage.proxy.refuse();
+    stage.run(&["sync"]).await.exits(0);
+    stage.proxy.resume();
+    assert_eq!(stage.collect(&bad).await.unwrap().ending, Ending::Completed);
+}
+
+#[tokio::test]
+async fn a_sync_finds_the_jobs_of_a_store_that_was_lost_on_every_host_in_the_end() {
+    let stage = Stage::new().await;
+    let (job, _) = ended_job(&stage).await;
+    for log in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
+    }
+    std::fs::write(store_file(&stage), "no database. ".repeat(300)).unwrap();
+    // A host that is not reached is searched by a later one.
+    stage.proxy.refuse();
+    let document = stage.run(&["sync", "--json"]).await.exits(4).document();
+    assert_eq!(document["hosts"][0]["reached"], false, "{document}");
+    stage.proxy.resume();
+    let ran = stage.run(&["sync"]).await.exits(0);
+    assert!(
+        ran.err.contains(&format!("found again: {job}")),
+        "{}",
+        ran.err
+    );
+    assert_eq!(stage.jobs().await[0].state, State::Completed);
+}
+
+#[tokio::test]
+async fn a_job_that_was_found_again_has_its_terms_and_its_end_is_told_once() {
+    let stage = Stage::new().await;
+    let out = stage.here("announced");
+    std::fs::create_dir(&out).unwrap();
+    let script = stage.here("tell.sh");
+    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
+    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
+    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let mut run = vec!["run", BOX, "--json", "--inactivity=7m", "--kill-on-stall"];
+    run.extend([
+        "--loop-limit=5",
+        "--kill-on-loop",
+        "RULE say one\nRULE say two",
+    ]);
+    let ran = stage.run(&run).await.exits(0);
+    let job = ran.document()["job"].as_str().unwrap().to_owned();
+    stage.run(&["wait", &job]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1);
+    let before = stage.jobs().await.remove(0);
+    for log in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
+    }
+    stage.run(&["jobs", "--discover"]).await.exits(0);
+    stage.run(&["jobs", "--all"]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1, "it was told before");
+    let found = stage.jobs().await.remove(0);
+    assert_eq!(found.state, State::Completed);
+    assert_eq!(
+        (found.bounds, &found.prompt, found.forget),
+        (before.bounds, &before.prompt, before.forget)
+    );
+    assert_eq!(found.bounds.loop_limit, 5);
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_followed_with_its_end()
+{
+    let stage = Stage::new().await;
+    let out = stage.here("announced");
+    std::fs::create_dir(&out).unwrap();
+    let script = stage.here("tell.sh");
+    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
+    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
+    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let (sending, job) = at_work(&stage).await;
+    let exit = stage.job_directories()[0].join("exit");
+    // Its follower stands still, and another one sees the end on the host.
+    sending.signal("STOP").await;
+    until("the end of the job", || exit.exists()).await;
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    assert_eq!(status.document()["state"], "returning");
+    assert_eq!(entries(&out).len(), 0, "it is followed");
+    sending.signal("KILL").await;
+    sending.ended().await;
+    stage.run(&["jobs"]).await.exits(0);
+    let told = entries(&out);
+    assert_eq!(told.len(), 1);
+    let told: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&told[0]).unwrap()).unwrap();
+    assert_eq!(
+        (told["id"].as_str(), told["state"].as_str()),
+        (Some(job.as_str()), Some("completed"))
+    );
+    stage.run(&["collect", &job]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1);
+}
+
+/// Makes the agent of a job say this, as if it had.
+fn forge(directory: &Path, event: &serde_json::Value) {
+    use std::io::Write as _;
+    let log = directory.join("events.ndjson");
+    let mut log = std::fs::File::options().append(true).open(log).unwrap();
+    writeln!(log, "{event}").unwrap();
+}
+
+#[tokio::test]
+async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let ran = stage
+        .run(&["run", BOX, "--json", "RULE await go\nRULE say done"])
+        .await;
+    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
+    let event = serde_json::json!({
+        "type": "text", "timestamp": 1, "sessionID": session, "part": { "text": "mine" }
+    });
+    forge(&stage.job_directories()[0], &event);
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    assert_eq!(status.document()["session"], session.as_str());
+    // It is handed over while that job lives; and that one is watched while the session's own lives.
+    let moved = stage.run(&send(&session, "Go on.")).await.exits(0);
+    assert_eq!(moved.document()["outcome"], "completed");
+    let one_way = [
+        "send",
+        BOX,
+        "--session",
+        &session,
+        "--json",
+        "--message",
+        "RULE await end",
+    ];
+    stage.run(&one_way).await.exits(0);
+    let waiting = stage.begin(&["wait", "--json", &job]);
+    stage.run(&["status", &job]).await.exits(0);
+    std::fs::write(stage.there("go"), "").unwrap();
+    assert_eq!(
+        waiting.ended().await.exits(0).document()["state"],
+        "completed"
+    );
+    std::fs::write(stage.there("work/end"), "").unwrap_or_default();
+    std::fs::write(stage.there("end"), "").unwrap();
+    stage.run(&["wait", "-"]).await.exits(0);
+    grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
+async fn a_launch_that_could_not_be_written_down_is_none() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "Go on."));
+    sending.step("send").await;
+    let holder = Connection::open(store_file(&stage)).unwrap();
+    holder.busy_timeout(Duration::from_secs(5)).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    sending.step("launch").await;
+    // The store is waited for, and given up; then the end is written down.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    holder.execute_batch("COMMIT").unwrap();
+    let ran = sending.ended().await.exits(1);
+    ran.error("store");
+    assert!(ran.err.contains("nothing was"), "{}", ran.err);
+    assert!(!ran.err.contains("keeps its part"), "{}", ran.err);
+    assert!(!stage.is_there());
+    assert_eq!(stage.job_directories().len(), 0);
+    assert_eq!(stage.jobs().await[0].state, State::Failed);
+    assert_eq!(stage.history_here(), before);
+    stage.send("Go on.").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_is_longer_than_what_is_counted_is_said_to_be() {
+    let stage = Stage::new().await;
+    let ran = stage.run(&["run", BOX, "--json", "RULE say done"]).await;
+    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
+    let directory = stage.job_directories().remove(0);
+    until("the end", || directory.join("exit").exists()).await;
+    let log = std::fs::File::options()
+        .write(true)
+        .open(directory.join("events.ndjson"))
+        .unwrap();
+    log.set_len(log.metadata().unwrap().len() + (66 << 20))
+        .unwrap();
+    stage.run(&["sync"]).await.exits(0);
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    let status = status.document();
+    assert_eq!(
+        (&status["state"], &status["usage_partial"]),
+        (&"completed".into(), &true.into()),
+        "{status}"
+    );
+    let person = stage.run(&["status", &job]).await.exits(0);
+    assert!(person.out.contains("at least "), "{}", person.out);
 }
