@@ -64,7 +64,9 @@ impl Jobs {
     }
 
     /// Finds out what became of the unfinished jobs of these hosts (none named: of all), and closes those that were
-    /// never launched. See [`Client::sync`], also for what dropping the future leaves.
+    /// never launched. See [`Client::sync`].
+    ///
+    /// Dropping the future leaves jobs that were not looked at as they were.
     ///
     /// # Errors
     /// As [`Client::sync`].

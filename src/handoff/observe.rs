@@ -121,6 +121,15 @@ struct Observed {
 }
 
 impl Observed {
+    /// A job that was not looked at yet.
+    fn of(record: JobRecord) -> Self {
+        Self {
+            record,
+            watch: None,
+            told: false,
+        }
+    }
+
     /// Looks once; what was found is in the record, here and in the store.
     async fn look(&mut self, client: &Client, live: &Live) -> Result<(), HandoffError> {
         let Some(place) = self.record.remote.clone() else {
@@ -261,11 +270,7 @@ pub(crate) async fn look_once(
     client: &Client,
     record: JobRecord,
 ) -> Result<JobRecord, HandoffError> {
-    let mut observed = Observed {
-        record,
-        watch: None,
-        told: false,
-    };
+    let mut observed = Observed::of(record);
     if is_over(&observed.record) || observed.record.remote.is_none() {
         return Ok(observed.record);
     }
@@ -292,11 +297,7 @@ pub(crate) async fn look_over(
     live: &Live,
     record: JobRecord,
 ) -> Result<JobRecord, HandoffError> {
-    let mut observed = Observed {
-        record,
-        watch: None,
-        told: false,
-    };
+    let mut observed = Observed::of(record);
     observed.first_look(client, live).await?;
     Ok(observed.record)
 }
@@ -335,14 +336,7 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
         Ok(link) => link,
         Err(error) => return give_up(jobs, error, &tell).await,
     };
-    let mut observed: Vec<Observed> = jobs
-        .into_iter()
-        .map(|record| Observed {
-            record,
-            watch: None,
-            told: false,
-        })
-        .collect();
+    let mut observed: Vec<Observed> = jobs.into_iter().map(Observed::of).collect();
     let mut pause = RETRY.0;
     while !observed.is_empty() {
         let live = match link.live().await {

