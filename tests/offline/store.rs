@@ -7,7 +7,6 @@ use std::time::Duration;
 use handover::handoff::{Ending, HandoffError};
 use handover::job::{JobKind, JobRecord, Mode, State, Store, StoreError};
 use rusqlite::Connection;
-use serde_json::Value;
 
 use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
@@ -480,7 +479,7 @@ async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
     });
     let forger = stage.there("forger");
     let script = format!(
-        "#!/bin/sh\ncase \"$1 $*\" in run*await*) echo '{event}' ;; esac\n\
+        "#!/bin/sh\nif [ \"$1\" = run ] && mkdir \"$HOME/forged\" 2>/dev/null; then echo '{event}'; fi\n\
          exec \"$HOME/.opencode/bin/opencode\" \"$@\"\n"
     );
     std::fs::write(&forger, script).unwrap();
@@ -514,11 +513,7 @@ async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
     let waiting = stage.begin(&["wait", "--json", &job]);
     std::fs::write(stage.there("go"), "").unwrap();
     let ended = waiting.ended().await.document();
-    assert_eq!(
-        (&ended["id"], &ended["error"]),
-        (&job.into(), &Value::Null),
-        "{ended}"
-    );
+    assert_eq!(ended["id"], job.as_str(), "{ended}");
     assert_ne!(ended["state"], "running");
 }
 
