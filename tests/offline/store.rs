@@ -140,7 +140,10 @@ async fn a_job_that_another_machine_sent_is_an_index_entry_and_its_files_stay() 
 #[tokio::test]
 async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_left_alone() {
     let stage = Stage::new().await;
-    let (sending, job) = at_work(&stage).await;
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "RULE say on\nRULE await go"));
+    let job = sending.step("launch").await;
+    sending.says("on").await;
     let _ = std::fs::remove_file(store_file(&stage));
     for log in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
@@ -159,12 +162,12 @@ async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_l
         (record.id.as_str(), record.state),
         (job.as_str(), State::Running)
     );
-    let session = stage.session.to_string();
     stage
         .run(&send(&session, "Go on."))
         .await
         .exits(8)
         .error("session_busy");
+    std::fs::write(stage.there("go"), "").unwrap();
     stage.run(&["collect", &job]).await.exits(0);
 }
 
