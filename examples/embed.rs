@@ -8,6 +8,7 @@
     reason = "an example talks to its terminal"
 )]
 
+use futures::StreamExt as _;
 use handover::events::{AgentEvent, Event};
 use handover::handoff::{Client, ClientOptions};
 use handover::job::Mode;
@@ -35,5 +36,15 @@ async fn main() -> anyhow::Result<()> {
     }
     let outcome = handoff.outcome().await?;
     println!("{:?}: {:?}", outcome.ending, outcome.trip);
+
+    // What is watched is a stream: here of the one job, as it is at its end.
+    let jobs = client.all_jobs();
+    let job = jobs.get(outcome.job.as_str()).await?.record().clone();
+    let cost: Vec<f64> = jobs
+        .watch(vec![job])
+        .map(|update| update.record.usage.cost)
+        .collect()
+        .await;
+    println!("cost: {cost:?}");
     Ok(())
 }

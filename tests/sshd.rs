@@ -76,14 +76,16 @@ async fn a_server_with_one_algorithm_is_reached_where_ssh_reaches_it() {
             config: config.clone(),
             ..SshdOptions::default()
         });
-        let opened = Connection::open(&target(&sshd, "id_ed25519"), &options(&sshd)).await;
+        let options = options(&sshd);
+        let opened = Connection::open(&target(&sshd, "id_ed25519"), &options).await;
         match &opened {
             Ok(_) => assert!(wanted, "{config:?}"),
             Err(SshError::Handshake { .. }) => assert!(!wanted, "{config:?}"),
             Err(error) => panic!("{config:?}: {error:?}"),
         }
         if wanted {
-            assert_eq!(as_ssh_judges(&sshd), "known", "ssh(1) with {config:?}");
+            let judged = as_ssh_judges(&sshd, &options.known_hosts, Path::new("none"));
+            assert_eq!(judged, "known", "ssh(1) with {config:?}");
         }
     }
 }

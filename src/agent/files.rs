@@ -161,6 +161,26 @@ pub struct JobSpec<'a> {
     pub prompt: &'a str,
     /// What the host keeps by itself.
     pub limits: JobLimits,
+    /// What whoever looks after the job keeps.
+    pub terms: JobTerms,
+}
+
+/// What was agreed on a job that its host neither reads nor keeps: for whoever looks after it from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobTerms {
+    /// Milliseconds without an event after which the running agent is stalled.
+    pub inactivity_ms: Option<u64>,
+    /// Calls of one tool with the same input in a row from which on the agent is looping.
+    pub loop_limit: Option<u32>,
+    /// Whoever finds the job stalled ends it.
+    pub kill_on_stall: bool,
+    /// Whoever finds the job looping ends it.
+    pub kill_on_loop: bool,
+    /// The host's session is deleted after it came back.
+    pub forget: bool,
+    /// The beginning of what the agent was told, on one line.
+    pub prompt: Option<String>,
 }
 
 /// What the host keeps of a job by itself, whoever watches or does not.
@@ -221,6 +241,7 @@ impl JobSpec<'_> {
             client: self.client.map(str::to_owned),
             parent: self.parent.cloned(),
             created_ms: self.created_ms,
+            terms: self.terms.clone(),
         };
         let json = serde_json::to_vec_pretty(&record).map_err(|_| AgentError::Record {
             name: names::JOB,
@@ -316,6 +337,9 @@ pub struct JobRecord {
     pub parent: Option<SessionId>,
     /// When the job was made, in milliseconds since 1970.
     pub created_ms: u64,
+    /// What whoever looks after the job keeps; nothing in those of earlier versions.
+    #[serde(default)]
+    pub terms: JobTerms,
 }
 
 impl JobRecord {
@@ -378,6 +402,10 @@ mod tests {
             newest_ms: 2,
             prompt: "go on\n",
             limits: JobLimits::default(),
+            terms: JobTerms {
+                kill_on_stall: true,
+                ..JobTerms::default()
+            },
         };
         let files = spec.files(9).unwrap();
         let job = files.iter().find(|file| file.name == names::JOB).unwrap();
@@ -386,6 +414,11 @@ mod tests {
             (record.session, record.mode, record.agent.as_deref()),
             (Some(session.clone()), Mode::RoundTrip, Some("build"))
         );
+        assert_eq!(record.terms, spec.terms);
+        let mut old: serde_json::Value = serde_json::from_slice(&job.content).unwrap();
+        old.as_object_mut().unwrap().remove("terms").unwrap();
+        let old = JobRecord::parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!(old.terms, JobTerms::default());
         for bad in ["", "-x", "a\nb"] {
             assert!(
                 JobSpec {

@@ -16,6 +16,9 @@ pub struct LocalIdentity {
 
 impl LocalIdentity {
     /// Reads it; what cannot be read stays unknown.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
     pub async fn read() -> Self {
         // As the probe's script resolves it.
         let home = directories::BaseDirs::new();

@@ -91,6 +91,9 @@ impl LocalAgent {
     /// # Errors
     /// Those of [`version`](Self::version), and [`AgentError::Io`] when the file is there already or cannot be made.
     /// After any error no file is left.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the program and removes the file.
     pub async fn export(&self, session: &SessionId, to: &Path) -> Result<(), AgentError> {
         let file = private_fs::create_new(to).map_err(|source| AgentError::Io {
             path: to.to_owned(),
@@ -131,6 +134,9 @@ impl LocalAgent {
     /// # Errors
     /// Those of [`version`](Self::version), and [`AgentError::ImportUnconfirmed`] when the agent does not say that it
     /// imported this session, whatever its exit status.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the program; what it had imported by then is in the agent. To be repeated freely.
     pub async fn import(
         &self,
         file: &Path,
@@ -174,6 +180,9 @@ impl LocalAgent {
     ///
     /// # Errors
     /// Those of [`version`](Self::version), and [`AgentError::LocalAnswer`] when the list cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the program.
     pub async fn newest_session(
         &self,
         directory: &Path,

@@ -39,7 +39,9 @@ pub use call::{Burial, CheckCleanup, JobCall, KillAnswer, KillReason, Models, Re
 pub use continuation::{Place, continuation, moved_output};
 pub use delivery::Delivery;
 pub use error::AgentError;
-pub use files::{JobFile, JobKind, JobLimits, JobRecord, JobSpec, Mode, names, runner_script};
+pub use files::{
+    JobFile, JobKind, JobLimits, JobRecord, JobSpec, JobTerms, Mode, names, runner_script,
+};
 pub use identity::LocalIdentity;
 pub use launch::LaunchAnswer;
 pub use listing::JobListing;

@@ -225,6 +225,7 @@ impl Host {
             newest_ms,
             prompt: "go on\n\"$(touch x)\"\n",
             limits: Default::default(),
+            terms: Default::default(),
         };
         let job = Job { host: self, path };
         for file in spec.files(SESSION.len() as u64).unwrap() {

@@ -39,6 +39,10 @@ Examples:
 
 A host that is not reached changes nothing; the exit code says that there was one.";
 
+const JOBS_HELP: &str = "\
+The hosts of jobs that have not ended are looked at first, side by side, each for three seconds at most. What a host
+meets is told on stderr, and its jobs are listed as they were last seen; the exit code is 0 all the same.";
+
 const PRUNE_HELP: &str = "\
 Examples:
   handover prune --dry-run         what would be removed
@@ -75,7 +79,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Bring a job's session back: wait for it, import it here.
     Collect(CollectArgs),
-    /// List the jobs that this machine has sent.
+    /// List the jobs that this machine has sent, after a quick look at their hosts.
+    #[command(after_help = JOBS_HELP)]
     Jobs(JobsArgs),
     /// Show one job, as its host shows it now.
     Status(StatusArgs),
@@ -206,7 +211,7 @@ pub(crate) struct WatchdogArgs {
     /// The job counts as stalled after this time without a sign of the agent; else the host's, else 10 minutes.
     #[arg(long, value_name = "TIME", value_parser = a_time)]
     pub(crate) inactivity: Option<Duration>,
-    /// End the job when it is found stalled (by wait, watch, status or collect).
+    /// End the job when it is found stalled (by jobs, wait, watch, status or collect).
     #[arg(long)]
     pub(crate) kill_on_stall: bool,
     /// The job counts as looping after so many calls of the same tool with the same input [default: 12].
@@ -269,8 +274,11 @@ pub(crate) struct JobsArgs {
     /// Only this session's, and those that its agent has started.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+    /// Ask no host: the jobs as they were last seen.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Look on the host (without --host on all) for jobs that this machine has no record of, and make records of them.
-    #[arg(long, conflicts_with_all = ["all", "session", "state"])]
+    #[arg(long, conflicts_with_all = ["all", "session", "state", "offline"])]
     pub(crate) discover: bool,
     /// Print one JSON array, newest first.
     #[arg(long)]
@@ -406,6 +414,9 @@ pub(crate) struct PruneArgs {
     /// Remove results that were not collected, too.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Remove the records of this host's jobs alone, and do not ask it: it is gone. What is there stays (repeatable).
+    #[arg(long, value_name = "HOST")]
+    pub(crate) forget_host: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

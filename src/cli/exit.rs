@@ -539,7 +539,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("use that newer version, or another HANDOVER_STATE_DIR; nothing was changed")
         }
         StoreError::Damaged { .. } => Some(
-            "the next command sets it aside and makes a new one; 'handover jobs --discover' finds the jobs on their hosts again",
+            "the next command sets it aside and makes a new one; 'handover sync' finds its jobs on their hosts again",
         ),
         StoreError::Create { .. } | StoreError::Database { .. } => {
             Some("is the disk full, or the state directory not writable?")

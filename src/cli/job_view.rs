@@ -36,6 +36,8 @@ pub(crate) struct JobView<'a> {
     tokens: Tokens,
     cost: f64,
     tool_calls: u64,
+    /// The numbers are the least that they can be: the log is longer than what is counted.
+    usage_partial: bool,
     exit_code: Option<u8>,
     signal: Option<u8>,
     undelivered: u32,
@@ -90,6 +92,7 @@ impl<'a> JobView<'a> {
             tokens: job.usage.tokens,
             cost: job.usage.cost,
             tool_calls: job.usage.tool_calls,
+            usage_partial: job.usage.partial,
             exit_code: job.exit_code,
             signal: job.signal,
             undelivered: job.undelivered,

@@ -1,11 +1,11 @@
-//! `handover jobs`: what this machine has sent, as it was last seen. No host is asked.
+//! `handover jobs`: what this machine has sent, after a quick look at the hosts of what has not ended.
 
 use comfy_table::{Table, presets};
 
 use super::args::{Form, JobsArgs};
 use super::job_view::{JobView, ago, kind_word, state_words};
 use super::render::{data_line, json_line, say};
-use super::text::one_line;
+use super::text::{one_line, printable};
 use super::{CliError, discover, exit, parse};
 use crate::handoff::Client;
 use crate::hosts::HostName;
@@ -30,10 +30,8 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         // A mistyped name is no empty list; a host that is configured no more may still have jobs.
         client.host(host.as_str())?;
     }
-    let jobs: Vec<JobRecord> = all
+    let asked_for: Vec<JobRecord> = all
         .into_iter()
-        .filter(|job| args.all || !states.is_empty() || job.state.is_live() || job.is_uncollected())
-        .filter(|job| states.is_empty() || states.iter().any(|wanted| wanted.holds(job)))
         .filter(|job| host.as_ref().is_none_or(|host| &job.host == host))
         .filter(|job| {
             session.as_ref().is_none_or(|session| {
@@ -42,6 +40,16 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         })
         .collect();
     let form = Form::of(args.json, args.for_model);
+    let now = if args.offline {
+        asked_for
+    } else {
+        look(client, asked_for, form).await
+    };
+    let jobs: Vec<JobRecord> = now
+        .into_iter()
+        .filter(|job| args.all || !states.is_empty() || job.state.is_live() || job.is_uncollected())
+        .filter(|job| states.is_empty() || states.iter().any(|wanted| wanted.holds(job)))
+        .collect();
     if form != Form::Person {
         json_line(
             &jobs
@@ -78,8 +86,29 @@ pub(crate) async fn run(client: &Client, args: &JobsArgs) -> Result<u8, CliError
         ]);
     }
     data_line(&table.trim_fmt());
-    say("the states are as last seen: 'handover status JOB' looks at the host");
+    if args.offline {
+        say("the states are as last seen: no host was asked");
+    }
     Ok(exit::DONE)
+}
+
+/// The jobs as their hosts show them now; what a host met is told, and is no failure of the list.
+async fn look(client: &Client, jobs: Vec<JobRecord>, form: Form) -> Vec<JobRecord> {
+    let seen = client.all_jobs().look(jobs).await;
+    for (host, error) in seen.unreached {
+        tracing::info!(%host, error = exit::with_causes(&error), "not looked at");
+        if form == Form::Model {
+            continue;
+        }
+        say(&format!(
+            "warning: {host} was not looked at to the end, its jobs are as last seen: {}",
+            printable(&exit::with_causes(&error))
+        ));
+        if let Some(hint) = exit::describe(&error).hint {
+            say(&format!("hint: {}", printable(&hint)));
+        }
+    }
+    seen.jobs
 }
 
 fn mode(job: &JobRecord) -> String {

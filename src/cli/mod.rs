@@ -174,8 +174,8 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     let client = Client::open(options)?;
     if let Some(aside) = client.store_set_aside() {
         say(&format!(
-            "warning: the job store was damaged; it is kept as {}, and a new one was made. 'handover jobs --discover' \
-             finds the jobs on their hosts again",
+            "warning: the job store was damaged; it is kept as {}, and a new one was made. 'handover sync' finds its \
+             jobs on their hosts again",
             match form(&cli.command) {
                 Form::Model => "a file beside the new one".to_owned(),
                 _ => aside.display().to_string(),
@@ -184,6 +184,13 @@ async fn command(cli: Cli) -> Result<u8, CliError> {
     }
     let done = verb(&client, &cli.command).await;
     client.announce().await;
+    for job in client.take_damaged_records() {
+        say(&format!(
+            "warning: the record of job {} was damaged; it is kept aside in the store. 'handover sync' finds the job on \
+             its host again",
+            text::printable(&job)
+        ));
+    }
     client.close().await;
     done
 }

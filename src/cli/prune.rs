@@ -3,11 +3,12 @@
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::CliError;
 use super::args::PruneArgs;
 use super::exit::{self, ErrorDocument};
 use super::render::{data_line, json_line, person_error, say};
+use super::{CliError, parse};
 use crate::handoff::{Client, Failure, PruneDone, PruneReport, Pruned};
+use crate::hosts::HostName;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -24,11 +25,17 @@ struct HostDocument {
 
 /// The exit code is 0 when every host that was needed was reached, else that of the first one that was not.
 pub(crate) async fn run(client: &Client, args: &PruneArgs) -> Result<u8, CliError> {
+    let hosts: Vec<HostName> = args
+        .forget_host
+        .iter()
+        .map(|name| parse(name))
+        .collect::<Result<_, _>>()?;
     let report = client
         .prune()
         .older_than(args.older_than)
         .dry_run(args.dry_run)
         .force(args.force)
+        .forget_hosts(hosts)
         .run()
         .await?;
     let code = report
@@ -79,7 +86,9 @@ fn person(report: PruneReport) {
         say("'handover collect JOB' brings a result back; --force throws it away");
     }
     for (host, error) in report.unreached {
-        say(&format!("{host}: its jobs stay"));
+        say(&format!(
+            "{host}: its jobs stay; where it is gone for good: handover prune --forget-host {host}"
+        ));
         person_error(&Failure::from(error));
     }
 }
@@ -87,6 +96,7 @@ fn person(report: PruneReport) {
 fn words(done: PruneDone) -> &'static str {
     match done {
         PruneDone::Removed => "removed",
+        PruneDone::Forgotten => "removed here; what is on its host stays",
         PruneDone::WouldRemove => "would be removed",
         PruneDone::KeptResult => "kept: its result was not collected",
         PruneDone::KeptBusy => "kept: somebody is at work on it",

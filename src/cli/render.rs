@@ -130,6 +130,12 @@ pub(crate) fn data_line(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Writes a piece of data to stdout as it is.
+pub(crate) fn data_text(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
 /// Writes one JSON document on one line of stdout.
 pub(crate) fn json_line<T: Serialize>(value: &T) {
     match serde_json::to_string(value) {

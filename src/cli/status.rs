@@ -55,8 +55,12 @@ fn person(job: &JobRecord) {
     line(
         "used",
         &format!(
-            "{} tool calls, {} tokens in, {} out, ${:.4}",
-            usage.tool_calls, usage.tokens.input, usage.tokens.output, usage.cost
+            "{}{} tool calls, {} tokens in, {} out, ${:.4}",
+            if usage.partial { "at least " } else { "" },
+            usage.tool_calls,
+            usage.tokens.input,
+            usage.tokens.output,
+            usage.cost
         ),
     );
     if let Some(code) = job.exit_code {

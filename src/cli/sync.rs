@@ -21,6 +21,8 @@ struct HostDocument {
     host: String,
     reached: bool,
     jobs: Vec<JobDocument>,
+    /// Those that were found again, where records had been lost.
+    found: Vec<String>,
     #[serde(flatten)]
     error: Option<ErrorDocument>,
 }
@@ -69,6 +71,7 @@ fn host_document(host: HostSync) -> HostDocument {
         host: host.host.to_string(),
         reached: host.error.is_none(),
         jobs: host.jobs.into_iter().map(job_document).collect(),
+        found: host.found.iter().map(ToString::to_string).collect(),
         error: host.error.map(document),
     }
 }
@@ -92,7 +95,12 @@ fn person(report: SyncReport) {
         .set_header(["JOB", "HOST", "WAS", "IS", ""]);
     let mut errors = Vec::new();
     let mut count = 0;
+    let mut found = 0;
     for host in report.hosts {
+        for job in &host.found {
+            found += 1;
+            say(&format!("{}: found again: {job}", host.host));
+        }
         for job in host.jobs {
             count += 1;
             let note = if job.followed {
@@ -118,7 +126,7 @@ fn person(report: SyncReport) {
     }
     if count > 0 {
         data_line(&table.trim_fmt());
-    } else if errors.is_empty() {
+    } else if errors.is_empty() && found == 0 {
         say("no unfinished jobs");
     }
     for error in errors {

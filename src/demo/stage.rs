@@ -65,6 +65,9 @@ impl Stage {
     ///
     /// # Errors
     /// [`StageError`]; on a platform without a POSIX shell [`DemoError::NoPosixShell`].
+    ///
+    /// # Cancel safety
+    /// Safe: what was set up by then is taken down.
     pub async fn set_up(program: &Path) -> Result<Self, StageError> {
         let root = tempfile::Builder::new()
             .prefix("handover-demo-")
@@ -126,6 +129,9 @@ impl Stage {
     ///
     /// # Errors
     /// [`StageError::File`] when something is left in the temporary directory.
+    ///
+    /// # Cancel safety
+    /// Dropping the future removes the directory without telling what is left.
     pub async fn take_down(self) -> Result<(), StageError> {
         self.server.stop().await;
         let path = self.root.path().to_owned();

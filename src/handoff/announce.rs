@@ -13,9 +13,10 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::observe::is_over;
+use super::lock::JobLock;
 use super::{Client, HandoffError};
-use crate::job::JobRecord;
+use crate::hosts::Places;
+use crate::job::{JobRecord, State};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_LIMIT: u64 = 64 << 10;
@@ -83,7 +84,9 @@ impl Client {
     ///
     /// Not to be cancelled: what was claimed would stay unannounced.
     pub async fn announce(&self) {
-        let ended = match self.store().claim_announcements(is_over).await {
+        let places = self.places().clone();
+        let is_due = move |record: &JobRecord| is_due(&places, record);
+        let ended = match self.store().claim_announcements(is_due).await {
             Ok(ended) => ended,
             Err(error) => {
                 tracing::warn!(%error, "ended jobs are not announced");
@@ -98,9 +101,32 @@ impl Client {
     }
 }
 
+/// Whether a job's end can be told. One that is being brought back just now has its end yet to come.
+fn is_due(places: &Places, record: &JobRecord) -> bool {
+    match record.state {
+        State::Returning => match JobLock::take(places, &record.id) {
+            Ok(lock) => lock.is_some(),
+            Err(error) => {
+                tracing::warn!(job = %record.id, %error, "whether it is followed is not known");
+                true
+            }
+        },
+        state => state.is_ended(),
+    }
+}
+
+/// The record as it is told: of a session that nobody brings back the agent's work is done all the same.
+fn told_record(record: &JobRecord) -> JobRecord {
+    let mut record = record.clone();
+    if record.state == State::Returning {
+        record.enter(State::Completed);
+    }
+    record
+}
+
 async fn tell(program: &str, arguments: &[String], record: &JobRecord) {
     let told = async {
-        let document = serde_json::to_vec(record)?;
+        let document = serde_json::to_vec(&told_record(record))?;
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())

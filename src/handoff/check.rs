@@ -26,6 +26,9 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Hosts`] when there is no such host. What the examination finds is in the report.
+    ///
+    /// # Cancel safety
+    /// Safe; what the examination has made on the host may then still be there.
     pub async fn check(&self, host: &str, model: Option<&ModelId>) -> Result<Report, HandoffError> {
         let host = self.host(host)?;
         let mut report = Report::new(&host.name);

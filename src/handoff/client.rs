@@ -105,6 +105,9 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Store`].
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>, HandoffError> {
         Ok(self.inner.store.list().await?)
     }
@@ -148,6 +151,8 @@ impl Client {
 
     /// Reconciles the unfinished jobs of these hosts, or of all where none is named, with what is there: one connection
     /// a host, hosts side by side. A job that was recorded and never launched is closed; a result stays where it is.
+    /// Where records were lost with a damaged store, the hosts are searched for their jobs first, each until it was
+    /// once.
     ///
     /// Dropping the future leaves jobs that were not looked at as they were.
     ///
@@ -176,11 +181,18 @@ impl Client {
         PruneBuilder::new(self.clone())
     }
 
-    /// Where a damaged store was put aside when this client was opened; its jobs are found again with
-    /// [`discover`](Self::discover).
+    /// Where a damaged store was put aside when this client was opened; its jobs are found again by the next
+    /// [`sync`](Self::sync), or by [`discover`](Self::discover).
     #[must_use]
     pub fn store_set_aside(&self) -> Option<&Path> {
         self.inner.set_aside.as_deref()
+    }
+
+    /// The jobs whose records were found damaged since this was asked last: the records are kept aside in the store, and
+    /// the jobs found again as those of a [damaged store](Self::store_set_aside).
+    #[must_use]
+    pub fn take_damaged_records(&self) -> Vec<String> {
+        self.store().take_damaged()
     }
 
     /// How many messages a session has on this machine.
@@ -188,6 +200,9 @@ impl Client {
     /// # Errors
     /// [`HandoffError::Agent`] when the agent does not export it, [`HandoffError::Document`] when the export is
     /// not whole.
+    ///
+    /// # Cancel safety
+    /// Safe: the agent that exports is ended, and nothing is left.
     pub async fn message_count(&self, session: &SessionId) -> Result<usize, HandoffError> {
         let directory = tempfile::tempdir()
             .map_err(|source| local_files::local(&std::env::temp_dir(), source))?;

@@ -134,7 +134,7 @@ pub(crate) async fn settle_if_ended(
         None => holder.note(evidence(status.as_ref(), false)),
     };
     if changed {
-        client.store().update(&holder).await?;
+        client.store().update(&mut holder).await?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::follow::end_words;
 use super::link::{Link, Live};
 use super::lock::JobLock;
+use super::observe::is_over;
 use super::running::Reporter;
 use super::{Client, HandoffError, collect, local_files, remote};
 use crate::agent::{self, JobStatus, ProbeFor, ProbeRequest, names};
@@ -59,16 +60,34 @@ pub struct Refused {
     pub reason: String,
 }
 
+/// The hosts on which jobs can be.
+fn supported(client: &Client) -> Vec<HostName> {
+    let hosts = client.hosts().iter();
+    let supported = hosts.filter(|host| host.require_supported().is_ok());
+    supported.map(|host| host.name.clone()).collect()
+}
+
+/// Looks for the jobs of lost records, on those of these hosts (none named: of all) that were not searched since.
+pub(super) async fn search_for_lost(
+    client: &Client,
+    hosts: &[HostName],
+) -> Result<Vec<HostDiscovery>, HandoffError> {
+    let mut all = supported(client);
+    all.retain(|host| hosts.is_empty() || hosts.contains(host));
+    let open = client.store().unsearched(all).await?;
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(discover(client, &open).await?.hosts)
+}
+
 pub(super) async fn discover(
     client: &Client,
     hosts: &[HostName],
 ) -> Result<Discovery, HandoffError> {
+    let all = supported(client);
     let hosts = if hosts.is_empty() {
-        let supported = client.hosts().iter();
-        supported
-            .filter(|host| host.require_supported().is_ok())
-            .map(|host| host.name.clone())
-            .collect()
+        all.clone()
     } else {
         hosts.to_vec()
     };
@@ -79,9 +98,14 @@ pub(super) async fn discover(
         let host = client.host(name.as_str())?;
         work.push(on_host(client, host, &known));
     }
-    Ok(Discovery {
-        hosts: futures::future::join_all(work).await,
-    })
+    let found = futures::future::join_all(work).await;
+    for host in &found {
+        if host.error.is_none() {
+            let name = host.host.clone();
+            client.store().was_searched(name, all.clone()).await?;
+        }
+    }
+    Ok(Discovery { hosts: found })
 }
 
 async fn on_host(client: &Client, host: Host, known: &HashSet<JobId>) -> HostDiscovery {
@@ -249,6 +273,7 @@ async fn adopt(
             PathBuf::new(),
         )
     };
+    record.set_terms(&job.terms);
     record.enter(State::Running);
     match &status.exit {
         Some(exit) => {
@@ -257,7 +282,8 @@ async fn adopt(
         }
         None => record.enter(state),
     }
-    match client.store().insert(&record).await {
+    // What had ended before it was found here is no news, and may have been announced.
+    match client.store().adopt(&record, is_over(&record)).await {
         Ok(()) => found.adopted.push(record),
         Err(StoreError::SessionBusy { job, .. }) => {
             found.refuse(name, format!("its session has a live job already, {job}"));

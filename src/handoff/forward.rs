@@ -50,6 +50,9 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Hosts`] and [`HandoffError::Ssh`].
+    ///
+    /// # Cancel safety
+    /// Safe: the port is given up, and the connection closed.
     pub async fn forward(
         &self,
         host: &str,
@@ -115,6 +118,9 @@ impl Forwarding {
     }
 
     /// Says goodbye to the host, and gives the port up.
+    ///
+    /// # Cancel safety
+    /// Safe; the goodbye may then not have been sent.
     pub async fn close(self) {
         if let Some(connection) = self.connection {
             connection.close().await;

@@ -2,11 +2,12 @@
 //!
 //! The main types are [`Jobs`] and [`Job`]; both are cheap to make and hold no connection.
 
+use super::glance::{Glance, glance};
 use super::observe::{JobUpdate, JobsWatch, look_once};
 use super::say::say;
-use super::{Client, CollectBuilder, HandoffError, KillBuilder, Log, LogReader, SyncReport};
-use crate::agent::EventParser;
-use crate::events::AgentEvent;
+use super::{
+    Client, CollectBuilder, HandoffError, JobEvents, KillBuilder, Log, LogReader, SyncReport,
+};
 use crate::hosts::HostName;
 use crate::job::{JobId, JobRecord};
 use crate::session::SessionId;
@@ -65,26 +66,21 @@ impl Jobs {
     /// Finds out what became of the unfinished jobs of these hosts (none named: of all), and closes those that were
     /// never launched. See [`Client::sync`].
     ///
+    /// Dropping the future leaves jobs that were not looked at as they were.
+    ///
     /// # Errors
     /// As [`Client::sync`].
     pub async fn sync(&self, hosts: &[HostName]) -> Result<SyncReport, HandoffError> {
         self.client.sync(hosts).await
     }
 
-    /// Looks at every job that has not ended, hosts side by side, and gives the records as they are then; a host that
-    /// does not answer is an attribute of its jobs.
+    /// Looks quickly at those of these jobs that have not ended: one connection a host, hosts side by side, each for
+    /// three seconds at most, and nobody is asked for a password. A host that does not answer is an attribute of its
+    /// jobs; what it or its configuration meets is in the answer.
     ///
     /// Safe to cancel: what was found until then is recorded.
-    ///
-    /// # Errors
-    /// [`HandoffError::Store`], and what a host's configuration or login meets.
-    pub async fn look(&self) -> Result<Vec<JobRecord>, HandoffError> {
-        let looks = self
-            .list()
-            .await?
-            .into_iter()
-            .map(|record| look_once(&self.client, record));
-        futures::future::try_join_all(looks).await
+    pub async fn look(&self, jobs: Vec<JobRecord>) -> Glance {
+        glance(&self.client, jobs).await
     }
 }
 
@@ -125,11 +121,7 @@ impl Job {
     /// # Errors
     /// As [`Job::logs`].
     pub fn events(&self) -> Result<JobEvents, HandoffError> {
-        Ok(JobEvents {
-            reader: self.logs(Log::Events, true)?,
-            parser: EventParser::new(),
-            waiting: Vec::new(),
-        })
+        Ok(JobEvents::new(self.logs(Log::Events, true)?))
     }
 
     /// Waits until the job has ended, and gives its record then.
@@ -191,35 +183,4 @@ pub(crate) fn require_parent(record: &JobRecord, parent: &SessionId) -> Result<(
     Err(HandoffError::NotOwnJob {
         job: record.id.clone(),
     })
-}
-
-/// A job's events, as they come.
-#[derive(Debug)]
-pub struct JobEvents {
-    reader: LogReader,
-    parser: EventParser,
-    waiting: Vec<AgentEvent>,
-}
-
-impl JobEvents {
-    /// Waits for the next event; `None` once the job has ended and all were given.
-    ///
-    /// Cancel safe: an event is either returned or still to come.
-    ///
-    /// # Errors
-    /// As [`LogReader::next`].
-    pub async fn next(&mut self) -> Result<Option<AgentEvent>, HandoffError> {
-        loop {
-            if let Some(event) = self.waiting.pop() {
-                return Ok(Some(event));
-            }
-            match self.reader.next().await? {
-                Some(bytes) => {
-                    self.waiting = self.parser.push(&bytes);
-                    self.waiting.reverse();
-                }
-                None => return Ok(self.parser.finish()),
-            }
-        }
-    }
 }

@@ -159,7 +159,7 @@ impl KillBuilder {
                 count_over(&self.client, &mut link, &places.job_directory, &mut record).await?;
             }
             if record.state.is_live() && record.end(exit, end_words(exit)) && lock.is_some() {
-                self.client.store().update(&record).await?;
+                self.client.store().update(&mut record).await?;
             }
         } else if ending == KillEnding::Closed {
             record.state = State::Killed;

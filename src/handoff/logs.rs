@@ -103,6 +103,8 @@ impl LogReader {
 
     /// Begins so many bytes before what is the end now.
     ///
+    /// Safe to cancel; the reader is gone then.
+    ///
     /// # Errors
     /// Those of the connection.
     pub async fn tail(mut self, bytes: u64) -> Result<Self, HandoffError> {

@@ -22,11 +22,20 @@ pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -
         ];
     };
     let directory = remote.job_directory.as_str();
-    let asked_for = record
-        .history
-        .iter()
-        .any(|entry| entry.state == State::Launching);
-    if !asked_for || record.state == State::Killed {
+    if !record.was_launched() {
+        let asked_for = record
+            .history
+            .iter()
+            .any(|entry| entry.state == State::Launching);
+        if asked_for && record.state.is_live() {
+            return vec![
+                format!(
+                    "whether it was launched on {host} is not known; session {session} is unchanged here"
+                ),
+                format!("  what was sent:            {directory} on {host}"),
+                format!("  find out, and bring it back or close it: handover collect {job}"),
+            ];
+        }
         return vec![
             format!("nothing was launched on {host}; session {session} is unchanged"),
             format!("  what was sent so far:      {directory} on {host}"),
@@ -226,6 +235,28 @@ mod tests {
         assert!(unlaunched.contains("nothing was launched") && unlaunched.contains(again));
         unsent.remote = None;
         assert!(told(&unsent, &HandoffError::CalledOff).contains("nothing was sent"));
+
+        // Asked for, and then nothing was heard; or refused by the host.
+        let asked = record(&[State::Preparing, State::Launching]);
+        let unknown = told(&asked, &HandoffError::Aborted);
+        let collect = format!("handover collect {}", asked.id);
+        assert!(
+            unknown.contains("is not known") && unknown.contains(&collect),
+            "{unknown}"
+        );
+        assert!(!unknown.contains("keeps its part"), "{unknown}");
+        let refused = record(&[State::Preparing, State::Launching, State::Failed]);
+        let refused = told(&refused, &HandoffError::Aborted);
+        assert!(refused.contains("nothing was launched"), "{refused}");
+        // Ended by somebody while it ran: there is what it had done.
+        let killed = record(&[
+            State::Preparing,
+            State::Launching,
+            State::Running,
+            State::Killed,
+        ]);
+        let killed = told(&killed, &HandoffError::Aborted);
+        assert!(killed.contains("keeps its part"), "{killed}");
 
         let ended = record(&[
             State::Preparing,

@@ -5,8 +5,11 @@
 //! runner left, which the job's script then ends; and what a host that cannot be reached is doing is not guessed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -50,7 +53,8 @@ pub(crate) fn is_over(record: &JobRecord) -> bool {
     !record.state.is_live() || record.state == State::Returning
 }
 
-/// Several jobs, watched until each has ended. Dropping it ends the watching, and nothing else.
+/// Several jobs, watched until each has ended: a [`Stream`] of what was seen. Dropping it ends the watching, and nothing
+/// else.
 #[derive(Debug)]
 pub struct JobsWatch {
     updates: mpsc::Receiver<JobUpdate>,
@@ -91,10 +95,22 @@ impl JobsWatch {
     ///
     /// Cancel safe: an update is either returned or still to come.
     pub async fn next(&mut self) -> Option<JobUpdate> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<JobUpdate>> {
         match self.first.pop_front() {
-            Some(update) => Some(update),
-            None => self.updates.recv().await,
+            Some(update) => Poll::Ready(Some(update)),
+            None => self.updates.poll_recv(context),
         }
+    }
+}
+
+impl Stream for JobsWatch {
+    type Item = JobUpdate;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<JobUpdate>> {
+        self.poll(context)
     }
 }
 
@@ -108,6 +124,7 @@ struct Observed {
 }
 
 impl Observed {
+    /// A job that was not looked at yet.
     fn new(record: JobRecord) -> Self {
         Self {
             record,
@@ -307,6 +324,17 @@ pub(crate) async fn look_once(
         }
         other => other?,
     }
+    Ok(observed.record)
+}
+
+/// Looks at one job once, over a connection that is there.
+pub(crate) async fn look_over(
+    client: &Client,
+    live: &Live,
+    record: JobRecord,
+) -> Result<JobRecord, HandoffError> {
+    let mut observed = Observed::new(record);
+    observed.first_look(client, live).await?;
     Ok(observed.record)
 }
 

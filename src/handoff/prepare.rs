@@ -85,7 +85,7 @@ impl Sending {
             bytes: sent.bytes,
             sha256: sent.sha256.clone(),
         });
-        client.store().update(&self.record).await?;
+        client.store().update(&mut self.record).await?;
         reach(FailPoint::Placed);
         self.upload(&directory, Some((&sent, &document)), &prompt)
             .await?;
@@ -284,6 +284,7 @@ impl Sending {
                 max_time: self.request.max_time,
                 max_jobs: Some(self.request.host.max_jobs),
             },
+            terms: self.record.terms(),
         };
         let small = spec.files(total)?;
         loop {

@@ -30,6 +30,7 @@ pub struct PruneBuilder {
     older_than: Duration,
     dry_run: bool,
     force: bool,
+    forgotten: Vec<HostName>,
 }
 
 /// What became of the ended jobs.
@@ -63,6 +64,8 @@ pub struct Pruned {
 pub enum PruneDone {
     /// It is gone, here and on its host.
     Removed,
+    /// Its record and its files here are gone; what it has left on its host stays there.
+    Forgotten,
     /// It would be removed.
     WouldRemove,
     /// It stays: its result was not collected.
@@ -80,6 +83,7 @@ impl PruneBuilder {
             older_than: AGE,
             dry_run: false,
             force: false,
+            forgotten: Vec::new(),
         }
     }
 
@@ -101,6 +105,13 @@ impl PruneBuilder {
         self
     }
 
+    /// Prunes the jobs of these hosts alone, and asks none of them: they are gone, or configured no more. What the jobs
+    /// have left there stays.
+    pub fn forget_hosts(mut self, hosts: impl IntoIterator<Item = HostName>) -> Self {
+        self.forgotten.extend(hosts);
+        self
+    }
+
     /// Prunes. Dropping the future leaves jobs that are not removed yet.
     ///
     /// # Errors
@@ -113,7 +124,8 @@ impl PruneBuilder {
             let ended = record.history.last().map_or(0, |last| last.at_ms);
             let ended = ended.max(record.collected_ms.unwrap_or(0));
             // What is back and not tidied up is for 'sync' and 'collect' first; here it goes with the rest.
-            if record.state.is_ended() && ended <= before {
+            let asked_for = self.forgotten.is_empty() || self.forgotten.contains(&record.host);
+            if asked_for && record.state.is_ended() && ended <= before {
                 by_host.entry(record.host.clone()).or_default().push(record);
             }
         }
@@ -193,8 +205,10 @@ impl PruneBuilder {
         if self.dry_run {
             return Ok(PruneDone::WouldRemove);
         }
+        let forgotten = self.forgotten.contains(&record.host);
         // What another machine has sent is that machine's to remove.
-        let is_there = record.cleaned_ms.is_none() && (record.sender.is_none() || self.force);
+        let is_there =
+            record.cleaned_ms.is_none() && (record.sender.is_none() || self.force) && !forgotten;
         if let Some(places) = record.remote.clone().filter(|_| is_there) {
             let Some(host) = host else {
                 return Ok(PruneDone::KeptHost);
@@ -230,6 +244,9 @@ impl PruneBuilder {
         reach(FailPoint::PrunedHere);
         self.client.store().remove(&record.id).await?;
         lock.retire();
-        Ok(PruneDone::Removed)
+        Ok(match forgotten {
+            true => PruneDone::Forgotten,
+            false => PruneDone::Removed,
+        })
     }
 }

@@ -201,7 +201,9 @@ impl Sending {
     /// Launches the runner. A lost answer is asked for again with the same nonce: the claim tells it apart.
     async fn launch(&mut self, directory: &RemotePath) -> Result<(), HandoffError> {
         self.reporter.step(Step::Launch, "").await;
-        self.enter(State::Launching).await?;
+        if let Err(error) = self.enter(State::Launching).await {
+            return Err(self.give_up(error).await);
+        }
         reach(FailPoint::LaunchNoted);
         self.link.launched = true;
         let nonce = Nonce::generate();
@@ -259,9 +261,13 @@ impl Sending {
         Err(error)
     }
 
+    /// Enters a state, in the store and then here: what could not be written down has not happened.
     async fn enter(&mut self, state: State) -> Result<(), HandoffError> {
-        self.record.enter(state);
-        Ok(self.request.client.store().update(&self.record).await?)
+        let mut record = self.record.clone();
+        record.enter(state);
+        self.request.client.store().update(&mut record).await?;
+        self.record = record;
+        Ok(())
     }
 
     /// Ends a handoff that was not launched: the session is free, and what was sent is removed where the host

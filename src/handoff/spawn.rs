@@ -129,7 +129,7 @@ impl Sending {
             opencode,
             files_by_exec: false,
         });
-        self.request.client.store().update(&self.record).await?;
+        self.request.client.store().update(&mut self.record).await?;
         reach(FailPoint::Placed);
         self.upload(&directory, None, &spawn.prompt).await?;
         reach(FailPoint::Uploaded);

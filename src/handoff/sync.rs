@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::collect::{Collection, Settled};
+use super::discover::{HostDiscovery, search_for_lost};
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
@@ -39,6 +40,8 @@ pub struct HostSync {
     pub error: Option<HandoffError>,
     /// Its unfinished jobs, newest first.
     pub jobs: Vec<JobSync>,
+    /// The jobs that were found again, where records had been lost.
+    pub found: Vec<JobId>,
 }
 
 /// What became of one job.
@@ -67,6 +70,13 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
         client.host(name.as_str())?;
         by_host.insert(name.clone(), Vec::new());
     }
+    let mut searched: BTreeMap<HostName, HostDiscovery> = BTreeMap::new();
+    for host in search_for_lost(client, hosts).await? {
+        if host.error.is_some() || !host.adopted.is_empty() {
+            by_host.entry(host.host.clone()).or_default();
+        }
+        searched.insert(host.host.clone(), host);
+    }
     for record in client.store().list().await? {
         if !is_unfinished(&record) || !(hosts.is_empty() || hosts.contains(&record.host)) {
             continue;
@@ -76,9 +86,14 @@ pub(super) async fn sync(client: &Client, hosts: &[HostName]) -> Result<SyncRepo
     let work = by_host
         .into_iter()
         .map(|(name, records)| sync_host(client, name, records));
-    Ok(SyncReport {
-        hosts: futures::future::join_all(work).await,
-    })
+    let mut hosts = futures::future::join_all(work).await;
+    for host in &mut hosts {
+        if let Some(searched) = searched.remove(&host.host) {
+            host.found = searched.adopted.into_iter().map(|job| job.id).collect();
+            host.error = host.error.take().or(searched.error);
+        }
+    }
+    Ok(SyncReport { hosts })
 }
 
 /// Live; or back, or never launched, and not tidied up.
@@ -92,6 +107,7 @@ async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> 
         host: name.clone(),
         error: None,
         jobs: Vec::new(),
+        found: Vec::new(),
     };
     let host = match client.host(name.as_str()) {
         Ok(host) => host,

@@ -47,6 +47,9 @@ impl Client {
     /// # Errors
     /// [`HandoffError::Hosts`] when there is no such host, [`HandoffError::Ssh`] when it cannot be reached or
     /// when its key is revoked. A changed key is no error here.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is written.
     pub async fn host_key(&self, host: &str) -> Result<HostKey, HandoffError> {
         let target = self.host_or_hop(host)?;
         let seen = scan_host_key(&target, self.connect_options()).await?;
@@ -105,6 +108,9 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Ssh`] when the file cannot be written, and for a changed key.
+    ///
+    /// # Cancel safety
+    /// The key may be written all the same, whole.
     pub async fn trust(&self, key: &HostKey) -> Result<(), HandoffError> {
         if key.trust == Trust::Changed {
             return Err(key.changed().into());
@@ -117,6 +123,9 @@ impl Client {
     ///
     /// # Errors
     /// [`HandoffError::Ssh`] when a file cannot be written.
+    ///
+    /// # Cancel safety
+    /// Each file is changed whole or not at all; the rest of them may then be as they were.
     pub async fn replace_trust(&self, key: &HostKey) -> Result<(), HandoffError> {
         let options = self.connect_options();
         Ok(KnownHosts::replace(&key.target, options, &key.key, &key.recorded).await?)

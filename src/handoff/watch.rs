@@ -32,8 +32,8 @@ const SILENCE: Duration = Duration::from_secs(20);
 const CHUNK: u64 = 1 << 20;
 /// A read that brought less has reached the log's end as it was then: a host gives at least so much at once.
 const WHOLE_READ: usize = 32 << 10;
-/// How many times [`CHUNK`] is read of what an ended job's log holds besides.
-const REST_CHUNKS: usize = 64;
+/// The most that is read of what an ended job's log holds besides, in bytes.
+const REST_LIMIT: u64 = 64 << 20;
 /// The most that is read of `phase` and `exit`, in bytes.
 const SMALL_FILE: u64 = 64 << 10;
 
@@ -381,14 +381,15 @@ impl Watch {
         }
     }
 
-    /// Counts what nobody has watched of an ended job's events, of a log of at most [`REST_CHUNKS`] reads. Nothing is
-    /// told, and nothing stored.
+    /// Counts what nobody has watched of an ended job's events, up to [`REST_LIMIT`]; where there is more, the numbers
+    /// are marked as what they are. Nothing is told, and nothing stored.
     pub(crate) async fn count_rest(&mut self, live: &Live) -> Result<(), HandoffError> {
-        for _ in 0..REST_CHUNKS {
-            if self.read_events(live).await? == 0 {
-                break;
-            }
+        let limit = self.offset.saturating_add(REST_LIMIT);
+        let mut more = true;
+        while more && self.offset < limit {
+            more = self.read_events(live).await? > 0;
         }
+        self.seen.usage.partial |= more && !self.fetch_events(live).await?.is_empty();
         self.finish();
         self.tell_circles();
         Ok(())

@@ -5,8 +5,8 @@
 
 mod evidence;
 mod id;
+mod merge;
 mod record;
-mod set_aside;
 mod state;
 mod store;
 mod usage;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Attributes, Bounds, Evidence, JobId, JobKind, Mode, PhaseSeen, State, Usage, end_evidence,
 };
-use crate::agent::Exit;
+use crate::agent::{Exit, JobTerms};
 use crate::hosts::HostName;
 use crate::session::SessionId;
 use crate::ssh::RemotePath;
@@ -211,12 +211,13 @@ impl JobRecord {
         Some(preview)
     }
 
-    /// What at most one live job can hold: the session, or the job itself as long as it has none.
+    /// What at most one live job can hold: the session that moved, or the job itself where it makes its own. What that
+    /// one is called comes from the host, which has no say in what may be handed over here.
     #[must_use]
     pub fn session_key(&self) -> &str {
         match &self.session {
-            Some(session) => session.as_str(),
-            None => self.id.as_str(),
+            Some(session) if self.kind == JobKind::Handoff => session.as_str(),
+            _ => self.id.as_str(),
         }
     }
 
@@ -272,6 +273,32 @@ impl JobRecord {
         self.exit_code = exit.code.filter(|_| self.signal.is_none());
         self.undelivered = exit.undelivered;
         self.result.clone_from(&self.usage.last_text);
+    }
+
+    /// What goes to the host for whoever takes the job over.
+    #[must_use]
+    pub fn terms(&self) -> JobTerms {
+        JobTerms {
+            inactivity_ms: Some(self.bounds.inactivity_ms),
+            loop_limit: Some(self.bounds.loop_limit),
+            kill_on_stall: self.bounds.kill_on_stall,
+            kill_on_loop: self.bounds.kill_on_loop,
+            forget: self.forget,
+            prompt: self.prompt.clone(),
+        }
+    }
+
+    /// Takes over what was found on the host; [`terms`](Self::terms) wrote it.
+    pub fn set_terms(&mut self, terms: &JobTerms) {
+        let default = Bounds::default();
+        self.bounds = Bounds {
+            inactivity_ms: terms.inactivity_ms.unwrap_or(default.inactivity_ms),
+            loop_limit: terms.loop_limit.unwrap_or(default.loop_limit),
+            kill_on_stall: terms.kill_on_stall,
+            kill_on_loop: terms.kill_on_loop,
+        };
+        self.forget = terms.forget;
+        self.prompt = terms.prompt.as_deref().and_then(Self::preview);
     }
 
     /// When the job was recorded, in milliseconds since 1970.
@@ -482,8 +509,10 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_job_without_a_session_holds_itself() {
-        let (first, second) = (spawned(), spawned());
+    fn a_spawned_job_holds_itself() {
+        let (first, mut second) = (spawned(), spawned());
         assert_ne!(first.session_key(), second.session_key());
+        second.session = Some("ses_1".parse().unwrap());
+        assert_eq!(second.session_key(), second.id.as_str());
     }
 }

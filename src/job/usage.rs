@@ -36,6 +36,8 @@ pub struct Usage {
     pub longest_tool: Option<String>,
     /// The newest event is an error of the agent, after which it has not gone on.
     pub failing: bool,
+    /// The log holds more than was read of it: the numbers are the least that they can be.
+    pub partial: bool,
     /// What tells the last call from one with another tool or input.
     last_call: Option<u64>,
 }

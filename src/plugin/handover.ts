@@ -297,7 +297,10 @@ const stateOf = (job: Json) => [job.state, ...(job.attributes ?? [])].join(", ")
 function jobLine(job: Json): string {
   const what = job.title ?? job.prompt
   const parts = [job.id, stateOf(job), `on ${job.host}`, job.kind, duration(job.duration_ms ?? 0)]
-  if (job.tokens) parts.push(`${job.tokens.input + job.tokens.output} tokens`, `$${(job.cost ?? 0).toFixed(4)}`)
+  if (job.tokens) {
+    const least = job.usage_partial ? "at least " : ""
+    parts.push(`${least}${job.tokens.input + job.tokens.output} tokens`, `$${(job.cost ?? 0).toFixed(4)}`)
+  }
   return parts.join(" · ") + (what ? ` · ${JSON.stringify(what)}` : "")
 }
 
@@ -370,7 +373,9 @@ const JOB_TOOLS: Record<string, JobTool> = {
     },
   },
   remote_jobs: {
-    description: "Lists the jobs on other machines that have not ended, or whose result was not collected.",
+    description:
+      "Lists the jobs on other machines that have not ended, or whose result was not collected, after a quick look at " +
+      "the machines; one that did not answer is unreachable, and its jobs are as they were last seen.",
     args: { all: { type: "boolean", description: "Those that were collected too" } },
     required: [],
     pattern: () => "*",

@@ -120,6 +120,9 @@ impl LocalPort {
     ///
     /// # Errors
     /// [`SshError::LocalPort`].
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn bind(port: u16) -> Result<Self, SshError> {
         let listen = async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
@@ -212,6 +215,9 @@ impl Connection {
     ///
     /// # Errors
     /// [`SshError::LocalPort`].
+    ///
+    /// # Cancel safety
+    /// Safe: the port is given up.
     pub async fn forward_local(&self, port: u16, to: ForwardTo) -> Result<Forward, SshError> {
         let local = LocalPort::bind(port).await?;
         let address = local.address();

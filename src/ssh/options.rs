@@ -279,6 +279,19 @@ impl ConnectOptions {
         self
     }
 
+    /// Asks nobody.
+    #[must_use]
+    pub fn no_prompt(mut self) -> Self {
+        self.person = None;
+        self
+    }
+
+    /// Whether somebody is asked.
+    #[must_use]
+    pub fn has_prompt(&self) -> bool {
+        self.person.is_some()
+    }
+
     /// These options with the times that a target's own settings name.
     pub(super) fn for_target(&self, target: &Target) -> Self {
         let mut options = self.clone();

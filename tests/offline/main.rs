@@ -13,6 +13,8 @@ mod proxy;
 mod support;
 
 mod agents;
+mod documentation;
+mod glance;
 mod hosts;
 mod jobs;
 mod keys;

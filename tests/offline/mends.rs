@@ -20,7 +20,9 @@ async fn rewind(stage: &Stage, state: State) -> JobRecord {
     record.history.truncate(1);
     record.state = State::Preparing;
     record.enter(state);
-    store.update(&record).await.unwrap();
+    let rewound = record.clone();
+    let stored = store.amend(&record.id, move |stored| *stored = rewound);
+    assert_eq!(stored.await.unwrap(), record);
     record
 }
 

@@ -64,7 +64,7 @@ async fn a_live_job_is_never_pruned() {
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let mut record = store.list().await.unwrap().remove(0);
     record.enter(State::Failed);
-    store.update(&record).await.unwrap();
+    store.update(&mut record).await.unwrap();
     assert_eq!(pruned(&stage, &["--force"]).await[0]["done"], "kept_busy");
     assert_eq!(stage.job_directories().len(), 1);
 }
@@ -88,4 +88,32 @@ async fn a_host_that_is_not_reached_keeps_its_jobs() {
     assert_eq!(stage.jobs().await.len(), 1);
     stage.proxy.resume();
     assert_eq!(pruned(&stage, &["--force"]).await[0]["done"], "removed");
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_host_that_is_gone_are_forgotten_when_that_is_asked_for() {
+    let stage = Stage::new().await;
+    let (_, directory) = ended_job(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    let hosts = stage.here("config/hosts.toml");
+    let configured = std::fs::read_to_string(&hosts).unwrap();
+    std::fs::write(&hosts, "").unwrap();
+    let ran = stage.run(&["prune", "--older-than", "0s", "--force"]).await;
+    let ran = ran.exits(3);
+    assert!(ran.err.contains("--forget-host box"), "{}", ran.err);
+    let forget = ["--forget-host", "box"];
+    assert_eq!(pruned(&stage, &forget).await[0]["done"], "kept_result");
+    let other = ["--forget-host", "another", "--force"];
+    assert_eq!(pruned(&stage, &other).await, serde_json::json!([]));
+    let dry = pruned(&stage, &["--forget-host", "box", "--force", "--dry-run"]).await;
+    assert_eq!(dry[0]["done"], "would_remove");
+    let done = pruned(&stage, &["--forget-host", "box", "--force"]).await;
+    assert_eq!(done[0]["done"], "forgotten");
+    assert_eq!(stage.jobs().await.len(), 0);
+    assert_eq!(entries(&stage.here("state/jobs")).len(), 0);
+    assert!(directory.join("back.json").exists(), "what is there stays");
+    // Should the host come back, so does the job.
+    std::fs::write(&hosts, configured).unwrap();
+    stage.run(&["jobs", "--discover"]).await.exits(0);
+    assert_eq!(stage.jobs().await.len(), 1);
 }

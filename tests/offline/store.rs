@@ -1,15 +1,16 @@
 //! The store of records: damaged, lost, held by another process; what the hosts still know.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use handover::handoff::{Ending, HandoffError};
-use handover::job::{State, Store, StoreError};
+use handover::job::{JobKind, JobRecord, Mode, State, Store, StoreError};
 use rusqlite::Connection;
 
 use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
-use crate::support::{BOX, Stage, entries, grown};
+use crate::support::{BOX, Stage, entries, grown, until};
 
 fn store_file(stage: &Stage) -> std::path::PathBuf {
     stage.options().places.store_file()
@@ -38,7 +39,7 @@ async fn a_damaged_store_is_set_aside_and_found_again_on_the_hosts() {
     std::fs::write(store_file(&stage), &junk).unwrap();
     let ran = stage.run(&["jobs", "--json"]).await.exits(0);
     assert_eq!(ran.document(), serde_json::json!([]));
-    assert!(ran.err.contains("handover jobs --discover"), "{}", ran.err);
+    assert!(ran.err.contains("handover sync"), "{}", ran.err);
     let aside = set_aside(&stage);
     assert_eq!(aside.len(), 1);
     assert_eq!(
@@ -139,7 +140,10 @@ async fn a_job_that_another_machine_sent_is_an_index_entry_and_its_files_stay() 
 #[tokio::test]
 async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_left_alone() {
     let stage = Stage::new().await;
-    let (sending, job) = at_work(&stage).await;
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "RULE say on\nRULE await go"));
+    let job = sending.step("launch").await;
+    sending.says("on").await;
     let _ = std::fs::remove_file(store_file(&stage));
     for log in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
@@ -158,12 +162,12 @@ async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_l
         (record.id.as_str(), record.state),
         (job.as_str(), State::Running)
     );
-    let session = stage.session.to_string();
     stage
         .run(&send(&session, "Go on."))
         .await
         .exits(8)
         .error("session_busy");
+    std::fs::write(stage.there("go"), "").unwrap();
     stage.run(&["collect", &job]).await.exits(0);
 }
 
@@ -332,7 +336,236 @@ async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
 async fn the_store_forgets_nothing_that_another_process_noted() {
     let stage = Stage::new().await;
     let (job, _) = ended_job(&stage).await;
-    let store = Store::open(&store_file(&stage)).unwrap();
+    let ours = Store::open(&store_file(&stage)).unwrap();
+    // Read as live, and written back after others have seen the end.
+    let mut stale = ours.find(&job).await.unwrap();
+    assert!(stale.state.is_live());
     stage.run(&["sync"]).await.exits(0);
-    assert_eq!(store.find(&job).await.unwrap().state, State::Completed);
+    let noted = ours.find(&job).await.unwrap();
+    assert_eq!(noted.state, State::Completed);
+    stale.enter(State::Running);
+    ours.update(&mut stale).await.unwrap();
+    assert_eq!(ours.find(&job).await.unwrap(), noted);
+    assert_eq!(stale, noted);
+}
+
+#[tokio::test]
+async fn a_damaged_record_hides_no_other_and_its_job_is_found_again() {
+    let stage = Stage::new().await;
+    let (bad, _) = ended_job(&stage).await;
+    stage.run(&["sync"]).await.exits(0);
+    let ran = stage.run(&["run", BOX, "--json", "RULE say done"]).await;
+    let good = ran.exits(0).document()["job"].clone();
+    let store = Connection::open(store_file(&stage)).unwrap();
+    let damage = "UPDATE jobs SET record = '{' WHERE id = ?1";
+    assert_eq!(store.execute(damage, [&bad]).unwrap(), 1);
+    let ran = stage.run(&["jobs", "--all", "--json"]).await.exits(0);
+    let jobs = ran.document();
+    assert_eq!((jobs.as_array().unwrap().len(), &jobs[0]["id"]), (1, &good));
+    assert!(
+        ran.err.contains(&bad) && ran.err.contains("handover sync"),
+        "{}",
+        ran.err
+    );
+    let again = stage.run(&["jobs", "--all"]).await.exits(0);
+    assert!(!again.err.contains("damaged"), "{}", again.err);
+    let kept = "SELECT record FROM damaged_jobs WHERE id = ?1";
+    let kept = || -> String { store.query_row(kept, [&bad], |row| row.get(0)).unwrap() };
+    assert_eq!(kept(), "{");
+    let synced = stage.run(&["sync", "--json"]).await.exits(0).document();
+    assert_eq!(
+        synced["hosts"][0]["found"],
+        serde_json::json!([bad]),
+        "{synced}"
+    );
+    assert_eq!(stage.jobs().await.len(), 2);
+    assert_eq!(kept(), "{");
+    // That was once, and for all hosts.
+    stage.run(&["sync"]).await.exits(0);
+    stage.proxy.refuse();
+    stage.run(&["sync"]).await.exits(0);
+    stage.proxy.resume();
+    assert_eq!(stage.collect(&bad).await.unwrap().ending, Ending::Completed);
+}
+
+#[tokio::test]
+async fn a_sync_finds_the_jobs_of_a_store_that_was_lost_on_every_host_in_the_end() {
+    let stage = Stage::new().await;
+    let (job, _) = ended_job(&stage).await;
+    for log in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
+    }
+    std::fs::write(store_file(&stage), "no database. ".repeat(300)).unwrap();
+    // A host that is not reached is searched by a later one.
+    stage.proxy.refuse();
+    let document = stage.run(&["sync", "--json"]).await.exits(4).document();
+    assert_eq!(document["hosts"][0]["reached"], false, "{document}");
+    stage.proxy.resume();
+    let ran = stage.run(&["sync"]).await.exits(0);
+    assert!(
+        ran.err.contains(&format!("found again: {job}")),
+        "{}",
+        ran.err
+    );
+    assert_eq!(stage.jobs().await[0].state, State::Completed);
+}
+
+#[tokio::test]
+async fn a_job_that_was_found_again_has_its_terms_and_its_end_is_told_once() {
+    let stage = Stage::new().await;
+    let out = stage.announces();
+    let mut run = vec!["run", BOX, "--json", "--inactivity=7m", "--kill-on-stall"];
+    run.extend([
+        "--loop-limit=5",
+        "--kill-on-loop",
+        "RULE say one\nRULE say two",
+    ]);
+    let ran = stage.run(&run).await.exits(0);
+    let job = ran.document()["job"].as_str().unwrap().to_owned();
+    stage.run(&["wait", &job]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1);
+    let before = stage.jobs().await.remove(0);
+    for log in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{log}", store_file(&stage).display()));
+    }
+    stage.run(&["jobs", "--discover"]).await.exits(0);
+    stage.run(&["jobs", "--all"]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1, "it was told before");
+    let found = stage.jobs().await.remove(0);
+    assert_eq!(found.state, State::Completed);
+    assert_eq!(
+        (found.bounds, &found.prompt, found.forget),
+        (before.bounds, &before.prompt, before.forget)
+    );
+    assert_eq!(found.bounds.loop_limit, 5);
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_followed_with_its_end()
+{
+    let stage = Stage::new().await;
+    let out = stage.announces();
+    let (sending, job) = at_work(&stage).await;
+    sending.signal("KILL").await;
+    sending.ended().await;
+    let exit = stage.job_directories()[0].join("exit");
+    until("the end of the job", || exit.exists()).await;
+    // As a process holds it that follows the job, and has not seen the end yet.
+    let lock = stage.here("state/jobs").join(format!("{job}.lock"));
+    let lock = std::fs::File::options().append(true).open(lock).unwrap();
+    lock.lock().unwrap();
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    assert_eq!(status.document()["state"], "returning");
+    assert_eq!(entries(&out).len(), 0, "it is followed");
+    drop(lock);
+    stage.run(&["jobs"]).await.exits(0);
+    let told = entries(&out);
+    assert_eq!(told.len(), 1);
+    let told: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&told[0]).unwrap()).unwrap();
+    assert_eq!(
+        (told["id"].as_str(), told["state"].as_str()),
+        (Some(job.as_str()), Some("completed"))
+    );
+    stage.run(&["collect", &job]).await.exits(0);
+    assert_eq!(entries(&out).len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    // An agent that says that it works in a session of this machine.
+    let event = serde_json::json!({
+        "type": "text", "timestamp": 1, "sessionID": session, "part": { "text": "mine" }
+    });
+    let forger = stage.there("forger");
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = run ] && mkdir \"$HOME/forged\" 2>/dev/null; then echo '{event}'; fi\n\
+         exec \"$HOME/.opencode/bin/opencode\" \"$@\"\n"
+    );
+    std::fs::write(&forger, script).unwrap();
+    std::fs::set_permissions(&forger, std::fs::Permissions::from_mode(0o755)).unwrap();
+    stage.configure("opencode = \"~/forger\"");
+    let prompt = "RULE await go\nRULE say done";
+    let ran = stage.run(&["run", BOX, "--json", prompt]).await.exits(0);
+    let job = ran.document()["job"].as_str().unwrap().to_owned();
+    let log = stage.job_directories()[0].join("events.ndjson");
+    until("the event", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("mine"))
+    })
+    .await;
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    assert_eq!(status.document()["session"], session.as_str());
+    // The session is handed over while that job lives.
+    let moved = stage.run(&send(&session, "Go on.")).await.exits(0);
+    assert_eq!(moved.document()["outcome"], "completed");
+    grown(&before, &stage.history_here());
+    // And that job is watched to its end while one of the session lives.
+    let mut live = JobRecord::new(
+        JobKind::Handoff,
+        BOX.parse().unwrap(),
+        Some(stage.session.clone()),
+        Mode::OneWay,
+        stage.here("project"),
+    );
+    live.enter(State::Running);
+    let store = Store::open(&store_file(&stage)).unwrap();
+    store.insert(&live).await.unwrap();
+    let waiting = stage.begin(&["wait", "--json", &job]);
+    std::fs::write(stage.there("go"), "").unwrap();
+    let ended = waiting.ended().await.document();
+    assert_eq!(ended["id"], job.as_str(), "{ended}");
+    assert_ne!(ended["state"], "running");
+}
+
+#[tokio::test]
+async fn a_launch_that_could_not_be_written_down_is_none() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let mut sending = stage.begin(&send(&session, "Go on."));
+    sending.step("send").await;
+    let holder = Connection::open(store_file(&stage)).unwrap();
+    holder.busy_timeout(Duration::from_secs(5)).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    sending.step("launch").await;
+    // The store is waited for, and given up; then the end is written down.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    holder.execute_batch("COMMIT").unwrap();
+    let ran = sending.ended().await.exits(1);
+    ran.error("store");
+    assert!(ran.err.contains("nothing was"), "{}", ran.err);
+    assert!(!ran.err.contains("keeps its part"), "{}", ran.err);
+    assert!(!stage.is_there());
+    assert_eq!(stage.job_directories().len(), 0);
+    assert_eq!(stage.jobs().await[0].state, State::Failed);
+    assert_eq!(stage.history_here(), before);
+    stage.send("Go on.").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_is_longer_than_what_is_counted_is_said_to_be() {
+    let stage = Stage::new().await;
+    let ran = stage.run(&["run", BOX, "--json", "RULE say done"]).await;
+    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
+    let directory = stage.job_directories().remove(0);
+    until("the end", || directory.join("exit").exists()).await;
+    let log = std::fs::File::options()
+        .write(true)
+        .open(directory.join("events.ndjson"))
+        .unwrap();
+    log.set_len(log.metadata().unwrap().len() + (66 << 20))
+        .unwrap();
+    stage.run(&["sync"]).await.exits(0);
+    let status = stage.run(&["status", "--json", &job]).await.exits(0);
+    let status = status.document();
+    assert_eq!(
+        (&status["state"], &status["usage_partial"]),
+        (&"completed".into(), &true.into()),
+        "{status}"
+    );
+    let person = stage.run(&["status", &job]).await.exits(0);
+    assert!(person.out.contains("at least "), "{}", person.out);
 }

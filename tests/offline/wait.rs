@@ -250,12 +250,7 @@ async fn a_host_that_cannot_be_reached_changes_no_state() {
 #[tokio::test]
 async fn an_end_is_announced_once_whoever_finds_it() {
     let stage = Stage::new().await;
-    let out = stage.here("announced");
-    std::fs::create_dir(&out).unwrap();
-    let script = stage.here("tell.sh");
-    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
-    std::fs::write(stage.here("config/config.toml"), config).unwrap();
+    let out = stage.announces();
     let job = spawn(&stage, &["RULE await go\nRULE say done"]).await;
     stage.run(&["jobs"]).await.exits(0);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
@@ -408,4 +403,43 @@ async fn an_agent_that_waits_and_one_whose_provider_is_down_are_shown_and_not_en
             logs.out
         );
     }
+}
+
+#[tokio::test]
+async fn events_and_watches_are_streams() {
+    use futures::{StreamExt as _, TryStreamExt as _};
+    use handover::events::AgentEvent;
+
+    let stage = Stage::new().await;
+    let slow = spawn(&stage, &["RULE say one\nRULE await go\nRULE say two"]).await;
+    let fast = spawn(&stage, &["RULE say done"]).await;
+    let client = stage.client();
+    let jobs = client.all_jobs();
+    let mut events = jobs.get(&slow).await.unwrap().events().unwrap();
+    // A wait that is given up loses nothing.
+    while bounded("nothing", events.next()).await.unwrap()
+        != Some(AgentEvent::Text { text: "one".into() })
+    {}
+    let soon = std::time::Duration::from_millis(700);
+    while let Ok(event) = tokio::time::timeout(soon, events.next()).await {
+        assert!(!matches!(event, Ok(Some(AgentEvent::Text { .. }))));
+    }
+    let ends = jobs
+        .watch(jobs.list().await.unwrap())
+        .filter(|update| std::future::ready(update.is_last()))
+        .map(|update| update.record.id.to_string());
+    touch(&stage, "go");
+    let mut ended: Vec<String> = bounded("the ends", ends.collect()).await;
+    ended.sort();
+    let mut all = vec![slow, fast];
+    all.sort();
+    assert_eq!(ended, all);
+    let texts = events.try_filter_map(async |event| {
+        Ok(match event {
+            AgentEvent::Text { text } => Some(text),
+            _ => None,
+        })
+    });
+    let texts: Vec<String> = bounded("the rest", texts.try_collect()).await.unwrap();
+    assert_eq!(texts, ["two"]);
 }

@@ -103,6 +103,9 @@ impl DemoServer {
 
     /// Stops listening, drops every connection and waits until the server's own tasks have ended, at most
     /// five seconds. Processes that were started go on, without their pipes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the server without waiting.
     pub async fn stop(self) {
         self.shared.stopping.cancel();
         self.shared.shut_sockets();

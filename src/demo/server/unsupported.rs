@@ -18,6 +18,9 @@ impl DemoServer {
     ///
     /// # Errors
     /// [`DemoError::NoPosixShell`], always.
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn start(_options: ServerOptions) -> Result<Self, DemoError> {
         Err(DemoError::NoPosixShell)
     }
@@ -69,6 +72,9 @@ impl DemoServer {
     }
 
     /// Stops listening and drops every connection.
+    ///
+    /// # Cancel safety
+    /// Safe.
     pub async fn stop(self) {
         match self.never {}
     }

@@ -79,6 +79,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`] for a file that exists and cannot be read, or has more than 64 MiB.
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
     pub async fn load(files: &[PathBuf]) -> Result<Self, SshError> {
         let mut known = Self::default();
         for file in files {
@@ -228,6 +231,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`].
+    ///
+    /// # Cancel safety
+    /// The key may be written all the same, whole.
     pub async fn append(
         file: &Path,
         address: &str,
@@ -242,6 +248,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`].
+    ///
+    /// # Cancel safety
+    /// The key may be written all the same, whole.
     pub async fn trust(
         target: &Target,
         options: &ConnectOptions,
@@ -281,6 +290,9 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`SshError::KnownHosts`]; the files before that one have been changed then.
+    ///
+    /// # Cancel safety
+    /// Each file is changed whole or not at all; the rest of them may then be as they were.
     pub async fn replace(
         target: &Target,
         options: &ConnectOptions,

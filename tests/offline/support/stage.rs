@@ -124,6 +124,16 @@ impl Stage {
         self.root.path().join("there").join(path)
     }
 
+    /// Has each job's end told by a file of its own, in the directory that this gives.
+    pub(crate) fn announces(&self) -> PathBuf {
+        let out = make(&self.here(""), "announced");
+        let script = self.here("tell.sh");
+        std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
+        let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
+        std::fs::write(self.here("config/config.toml"), config).unwrap();
+        out
+    }
+
     /// Makes another session here, bound to the project.
     pub(crate) fn seed(&self, seed: &Seed) -> SessionId {
         standin::seed_session(&self.here(".local/share"), &self.here("project"), seed).unwrap()

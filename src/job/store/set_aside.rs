@@ -4,10 +4,9 @@
 //! and of several processes that find it damaged one does that.
 
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
-use super::store::database_error;
-use super::{Store, StoreError, now_ms};
+use super::error::database_error;
+use super::{Store, StoreError, lost, now_ms};
 use crate::private_fs;
 
 impl Store {
@@ -48,21 +47,18 @@ impl Store {
             }
         }
         tracing::warn!(path = %aside.display(), "the damaged store was set aside");
-        Ok((Self::open_sound(path)?, Some(aside)))
+        let store = Self::open_sound(path)?;
+        lost::note(&store.connection()).map_err(|error| database_error(path, error))?;
+        Ok((store, Some(aside)))
     }
 
     /// Opens the store and looks whether every page of it is whole; it is small.
     fn open_sound(path: &Path) -> Result<Self, StoreError> {
         let store = Self::open(path)?;
-        let found: String = {
-            let connection = store
-                .connection
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            connection
-                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-                .map_err(|error| database_error(path, error))?
-        };
+        let found: String = store
+            .connection()
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| database_error(path, error))?;
         if found != "ok" {
             return Err(store.damaged(std::io::Error::other(found)));
         }
