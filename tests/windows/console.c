@@ -1,0 +1,97 @@
+/* Runs a program in the console that this one runs in, as whoever owns the console sees it:
+
+     console.exe SCREEN EVENT SIGN PROGRAM [ARGUMENT...]
+
+   Once the file SIGN is there, the program gets the console's event EVENT, a number, by the way on which the console's
+   host hands it on: a thread at CtrlRoutine. (Wine 8 knows no event but Ctrl-C in GenerateConsoleCtrlEvent, nor has its
+   console one for the end of a terminal.) The number -1 is no event. When the program has ended, what the console shows
+   goes into the file SCREEN, in UTF-8, one line a row; and this one ends as the program has ended.
+   https://learn.microsoft.com/en-us/windows/console/handlerroutine */
+#include <stdio.h>
+#include <stdlib.h>
+#include <windows.h>
+
+/* What this one's own failures end with. */
+#define BROKEN 99
+#define WAIT_FOR_SIGN 180000
+#define STEP 50
+
+static int fail(const char *what) {
+  fprintf(stderr, "console.exe: %s: error %lu\n", what, GetLastError());
+  return BROKEN;
+}
+
+/* What follows the first COUNT words of a command line; none of them has a quote within it. */
+static WCHAR *after(WCHAR *line, int count) {
+  while (count-- > 0) {
+    BOOL quoted = FALSE;
+    for (; *line && (quoted || (*line != L' ' && *line != L'\t')); line++)
+      if (*line == L'"')
+        quoted = !quoted;
+    while (*line == L' ' || *line == L'\t')
+      line++;
+  }
+  return line;
+}
+
+static BOOL send_event(HANDLE process, DWORD_PTR event) {
+  FARPROC routine = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "CtrlRoutine");
+  if (!routine)
+    routine = GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "CtrlRoutine");
+  if (!routine)
+    return FALSE;
+  HANDLE thread = CreateRemoteThread(process, NULL, 0, (LPTHREAD_START_ROUTINE)(void *)routine, (void *)event, 0, NULL);
+  return thread && CloseHandle(thread);
+}
+
+static BOOL write_screen(const WCHAR *path) {
+  HANDLE console = CreateFileW(L"CONOUT$", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                               OPEN_EXISTING, 0, NULL);
+  CONSOLE_SCREEN_BUFFER_INFO info;
+  if (console == INVALID_HANDLE_VALUE || !GetConsoleScreenBufferInfo(console, &info))
+    return FALSE;
+  HANDLE file = CreateFileW(path, GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+  WCHAR *row = malloc(info.dwSize.X * sizeof *row);
+  char *text = malloc(info.dwSize.X * 4 + 1);
+  if (file == INVALID_HANDLE_VALUE || !row || !text)
+    return FALSE;
+  for (COORD at = {0, 0}; at.Y <= info.dwCursorPosition.Y; at.Y++) {
+    DWORD length, written;
+    if (!ReadConsoleOutputCharacterW(console, row, info.dwSize.X, at, &length))
+      return FALSE;
+    while (length > 0 && row[length - 1] == L' ')
+      length--;
+    int bytes = length ? WideCharToMultiByte(CP_UTF8, 0, row, length, text, info.dwSize.X * 4, NULL, NULL) : 0;
+    text[bytes++] = '\n';
+    if (!WriteFile(file, text, bytes, &written, NULL))
+      return FALSE;
+  }
+  return CloseHandle(file);
+}
+
+int wmain(int count, WCHAR **arguments) {
+  if (count < 5)
+    return fail("needs SCREEN EVENT SIGN PROGRAM");
+  const WCHAR *screen = arguments[1], *sign = arguments[3];
+  int event = _wtoi(arguments[2]);
+  STARTUPINFOW startup = {.cb = sizeof startup};
+  PROCESS_INFORMATION process;
+  DWORD code;
+  if (!CreateProcessW(NULL, after(GetCommandLineW(), 4), NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process))
+    return fail("CreateProcess");
+  for (int waited = 0; event >= 0; waited += STEP) {
+    if (GetFileAttributesW(sign) != INVALID_FILE_ATTRIBUTES) {
+      if (!send_event(process.hProcess, event))
+        return fail("CtrlRoutine");
+      break;
+    }
+    if (waited >= WAIT_FOR_SIGN || WaitForSingleObject(process.hProcess, STEP) == WAIT_OBJECT_0)
+      break;
+  }
+  WaitForSingleObject(process.hProcess, INFINITE);
+  if (!GetExitCodeProcess(process.hProcess, &code))
+    return fail("GetExitCodeProcess");
+  if (!write_screen(screen))
+    return fail("the screen");
+  return (int)code;
+}
