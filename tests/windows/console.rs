@@ -14,13 +14,14 @@ use crate::sshd::wait_for;
 use crate::wine::{LocalAgent, Windows, without_escapes};
 use crate::{DEADLINE, ended, result, text, told};
 
-/// What a console tells its programs, by its number there.
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    Break = 1,
-    Close = 2,
-    Logoff = 5,
-    Shutdown = 6,
+/// What a console is and does, as tests/windows/console.c names it. Events have the numbers of Windows.
+mod manner {
+    pub(super) const BREAK: &str = "1";
+    pub(super) const CLOSE: &str = "2";
+    pub(super) const LOGOFF: &str = "5";
+    pub(super) const SHUTDOWN: &str = "6";
+    pub(super) const NO_EVENT: &str = "none";
+    pub(super) const OLD: &str = "old";
 }
 
 /// `handover.exe` in a console that `console.exe` watches; see tests/windows/console.c.
@@ -31,18 +32,17 @@ struct Watched {
 }
 
 impl Watched {
-    /// Starts it; the console is to give it `event` after [`Watched::give`].
+    /// Starts it; an event comes after [`Watched::give`].
     fn start(
         windows: &Windows,
-        event: Option<Event>,
+        manner: &str,
         environment: &[(&str, &str)],
         arguments: &[&str],
     ) -> Result<Self> {
         let handover = windows.installed("handover.exe");
-        let event = event.map_or(-1, |event| event as i32).to_string();
         let files = ["Temp/screen", "Temp/sign"];
         let [screen_there, sign_there] = files.map(Windows::profile_there);
-        let mut words = [&screen_there, &event, &sign_there]
+        let mut words = [screen_there.as_str(), manner, &sign_there]
             .map(OsStr::new)
             .to_vec();
         words.push(handover.as_os_str());
@@ -156,20 +156,25 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
 fn ctrl_break_and_the_end_of_console_logon_or_system_detach() -> Result<()> {
     let (windows, far) = ready(LocalAgent::Exe)?;
     let session = windows.new_session()?;
-    for event in [Event::Break, Event::Close, Event::Logoff, Event::Shutdown] {
-        let words = format!("after {event:?}");
+    for event in [
+        manner::BREAK,
+        manner::CLOSE,
+        manner::LOGOFF,
+        manner::SHUTDOWN,
+    ] {
+        let words = format!("after the event {event}");
         let message =
-            format!("RULE write begun-{event:?} x\nRULE await go-{event:?}\nRULE say {words}");
+            format!("RULE write begun-{event} x\nRULE await go-{event}\nRULE say {words}");
         let arguments = ["send", "far", "--round-trip", "--message", &message];
-        let client = Watched::start(&windows, Some(event), &[], &arguments)?;
-        let begun = far.has_made(&format!("begun-{event:?}"));
+        let client = Watched::start(&windows, event, &[], &arguments)?;
+        let begun = far.has_made(&format!("begun-{event}"));
         client.give()?;
         let ended = client.end();
-        std::fs::write(far.in_work(&format!("go-{event:?}")), "")?;
-        let (code, screen) = ended.with_context(|| format!("{event:?}"))?;
+        std::fs::write(far.in_work(&format!("go-{event}")), "")?;
+        let (code, screen) = ended.with_context(|| format!("{event}"))?;
         begun.with_context(|| screen.clone())?;
-        ensure!(code == 10, "{event:?}: {code}: {screen}");
-        ensure!(screen.contains("handover collect"), "{event:?}: {screen}");
+        ensure!(code == 10, "{event}: {code}: {screen}");
+        ensure!(screen.contains("handover collect"), "{event}: {screen}");
         collect(&windows, &session, &words)?;
     }
     Ok(())
@@ -190,27 +195,38 @@ fn escape_sequences_go_to_a_console_that_knows_them_and_nowhere_else() -> Result
         without_escapes(&finished.stderr)?;
         without_escapes(&finished.stdout)?;
     }
-    // A console that takes them, but for a person who does not.
-    let check = ["-vv", "check", "far"];
-    let look = |environment: &[(&str, &str)], arguments: &[&str]| -> Result<String> {
-        let (code, screen) = Watched::start(&windows, None, environment, arguments)?.end()?;
+    let look = |manner: &str, environment: &[(&str, &str)], arguments: &[&str]| -> Result<String> {
+        let client = Watched::start(&windows, manner, environment, arguments)?;
+        let (code, screen) = client.end()?;
         ensure!(code == 0, "{code}: {screen}");
         Ok(screen)
     };
-    let plain = look(&[("NO_COLOR", "1")], &check)?;
-    without_escapes(&plain)?;
-    assert!(plain.contains("DEBUG"), "{plain}");
-    let coloured = look(&[], &check)?;
-    assert!(without_escapes(&coloured).is_err(), "{coloured}");
+    // A console that takes them, one that does not, and a person who does not want them.
+    for (manner, environment, taken) in [
+        (manner::NO_EVENT, &[][..], true),
+        (manner::OLD, &[], false),
+        (manner::NO_EVENT, &[("NO_COLOR", "1")], false),
+    ] {
+        let screen = look(manner, environment, &["-vv", "check", "far"])?;
+        ensure!(screen.contains("DEBUG"), "{manner}: {screen}");
+        ensure!(
+            without_escapes(&screen).is_err() == taken,
+            "{manner}: {screen}"
+        );
+    }
     // Bars and tables move the cursor by the console's own functions, on every console.
     windows.new_session()?;
     let message = "RULE say at the work\nRULE sleep 2";
-    let screen = look(&[], &["send", "far", "--round-trip", "--message", message])?;
+    let screen = look(
+        manner::NO_EVENT,
+        &[],
+        &["send", "far", "--round-trip", "--message", message],
+    )?;
     without_escapes(&screen)?;
     assert!(screen.contains("is back from far"), "{screen}");
     let ran = told(windows.run(&["run", "far", "--json", message])?)?;
     let job = text(&ran, "job")?;
-    let screen = look(&[], &["watch", &job])?;
+    let screen = look(manner::NO_EVENT, &[], &["watch", &job])?;
     without_escapes(&screen)?;
     assert!(screen.contains("STATE"), "{screen}");
     assert_eq!(screen.matches(&job).count(), 1, "{screen}");

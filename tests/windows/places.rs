@@ -93,6 +93,19 @@ fn the_plugin_lies_where_opencode_looks_on_windows() -> Result<()> {
     Ok(())
 }
 
+/// `(ONE& TWO) >> FILE` as `ONE >> FILE& TWO >> FILE`: Wine 8 writes no more than the first of a block.
+fn without_block(line: &str) -> Result<String> {
+    let parts = line
+        .split_once('(')
+        .and_then(|(first, rest)| Some((first, rest.rsplit_once(") >> ")?)));
+    let (first, (block, file)) = parts.with_context(|| format!("no block in {line}"))?;
+    let commands: Vec<_> = block
+        .split("& ")
+        .map(|command| format!("{command} >> {file}"))
+        .collect();
+    Ok(format!("{first}{}", commands.join("& ")))
+}
+
 /// The lines of the README for a command prompt.
 fn readme_lines() -> Result<Vec<String>> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
@@ -115,7 +128,7 @@ fn the_lines_of_the_readme_install_it_and_hand_a_session_over() -> Result<()> {
     let named = "\"ada@gpu.example.net\"";
     ensure!(configure.contains(named), "{configure}");
     let host = format!("\"{}@127.0.0.1\"& echo port = {}", user(), far.port());
-    let configure = configure.replace(named, &host);
+    let configure = without_block(&configure.replace(named, &host))?;
     let script = |name: &str, line: &str| -> Result<[String; 2]> {
         std::fs::write(windows.profile(name), format!("@echo off\r\n{line}\r\n"))?;
         Ok(["/c".to_owned(), Windows::profile_there(name)])
