@@ -171,7 +171,7 @@ fn ctrl_break_and_the_end_of_console_logon_or_system_detach() -> Result<()> {
         client.give()?;
         let ended = client.end();
         std::fs::write(far.in_work(&format!("go-{event}")), "")?;
-        let (code, screen) = ended.with_context(|| format!("{event}"))?;
+        let (code, screen) = ended.with_context(|| format!("the event {event}"))?;
         begun.with_context(|| screen.clone())?;
         ensure!(code == 10, "{event}: {code}: {screen}");
         ensure!(screen.contains("handover collect"), "{event}: {screen}");
