@@ -22,7 +22,7 @@ const HANG: &str = r#"TOOL:bash {"command":"touch begun; sleep 619","description
 struct Pair {
     windows: Windows,
     remote: Remote,
-    // Both sides' agents ask it to their end.
+    // The agent there asks it for as long as there is a test.
     _provider: Provider,
 }
 
@@ -73,7 +73,8 @@ impl Pair {
             .with_context(|| format!("no {job} in {jobs}"))
     }
 
-    /// What a session has got since `before`: the calls of one tool that completed, and the agent's last text.
+    /// What a session, still of its project here, has got since `before`: the number of calls that completed, and the
+    /// agent's last text.
     fn brought(&self, session: &str, before: &Value) -> Result<(usize, String)> {
         let after = self.windows.export(session)?;
         let home = Windows::profile_there("my project");
