@@ -15,7 +15,7 @@
 
 /* What this one's own failures end with. */
 #define BROKEN 99
-#define WAIT_FOR_SIGN 180000
+#define WAIT_FOR_SIGN 300000
 #define STEP 50
 #define DEBUGGER_LIMIT 60000
 
