@@ -156,6 +156,7 @@ mod tests {
         for (text, place) in [
             ("# \u{fc}\non_finish = \"x\"\n", "config.toml:2:13: "),
             ("\nonfinish = []\n", "config.toml:2:1: "),
+            ("\u{feff}# a\r\nonfinish = []\r\n", "config.toml:2:1: "),
             ("on_finish = [\n", "config.toml:"),
         ] {
             std::fs::write(&path, text).unwrap();
@@ -175,8 +176,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = settings_file(directory.path());
         assert_eq!(Settings::load(&path).unwrap(), Settings::default());
-        std::fs::write(&path, "on_finish = [\"notify-send\", \"done\"]\n").unwrap();
-        assert_eq!(Settings::load(&path).unwrap().on_finish.len(), 2);
+        for good in [
+            "on_finish = [\"notify-send\", \"done\"]\n",
+            // As editors on Windows write it.
+            "\u{feff}# what tells me\r\non_finish = [\r\n  \"notify-send\",\r\n  \"done\",\r\n]\r\n",
+        ] {
+            std::fs::write(&path, good).unwrap();
+            assert_eq!(
+                Settings::load(&path).unwrap().on_finish,
+                ["notify-send", "done"]
+            );
+        }
         for bad in [
             "on_finish = \"sh -c x\"",
             "onfinish = []",

@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::client::{Finished, finish};
+use crate::support::client::{Finished, finish};
 
-/// The directory with `handover.exe` and the stand-in `opencode.exe`.
+/// The directory with `handover.exe`, the stand-in `opencode.exe`, and `console.exe`, which watches a console.
 const PROGRAMS: &str = "HANDOVER_TEST_WINDOWS_BIN";
 /// A prefix that `wineboot` made, with the DLL that this Wine lacks.
 const PREFIX: &str = "HANDOVER_TEST_WINDOWS_PREFIX";
@@ -67,7 +67,7 @@ impl Windows {
         symlink(base.join("drive_c/windows"), drive.join("windows"))?;
         for directory in [
             "AppData/Roaming",
-            "AppData/Local",
+            "AppData/Local/Microsoft/WindowsApps",
             "Temp",
             ".ssh",
             "my project",
@@ -79,10 +79,9 @@ impl Windows {
         for private in ["AppData/Roaming", "AppData/Local", "Temp"] {
             std::fs::set_permissions(windows.profile(private), Permissions::from_mode(0o700))?;
         }
-        std::fs::copy(
-            programs.join("handover.exe"),
-            windows.installed("handover.exe"),
-        )?;
+        for program in ["handover.exe", "console.exe"] {
+            std::fs::copy(programs.join(program), windows.installed(program))?;
+        }
         let tools = windows.tools();
         match agent {
             LocalAgent::Exe => {
@@ -122,7 +121,8 @@ impl Windows {
         format!("C:\\users\\{USER}\\{}", path.replace('/', "\\"))
     }
 
-    fn installed(&self, name: &str) -> PathBuf {
+    /// A path below the directory of `handover.exe`.
+    pub(crate) fn installed(&self, name: &str) -> PathBuf {
         self.root
             .path()
             .join("prefix/drive_c")
@@ -169,7 +169,12 @@ impl Windows {
             .env("WINEPREFIX", self.root.path().join("prefix"))
             .env("WINEDEBUG", "-all")
             .env("WINEDLLOVERRIDES", "mscoree,mshtml,winemenubuilder.exe=")
-            .env("WINEPATH", Self::profile_there("AppData/Roaming/npm"));
+            .env(
+                "WINEPATH",
+                ["AppData/Roaming/npm", "AppData/Local/Microsoft/WindowsApps"]
+                    .map(Self::profile_there)
+                    .join(";"),
+            );
     }
 
     /// Runs `handover.exe` with these arguments in the project's directory, to its end.
@@ -193,16 +198,33 @@ impl Windows {
         command.spawn().context("start wine")
     }
 
-    /// Starts `handover.exe` with these arguments in a console, which `script` plays; its standard input is the keyboard.
-    pub(crate) fn in_console(&self, arguments: &[&str], output: &Path) -> Result<Child> {
+    /// Starts `handover.exe` with these arguments, its standard input a pipe, its output going to the file `output`.
+    pub(crate) fn start_with_input(&self, arguments: &[&str], output: &Path) -> Result<Child> {
+        let file = std::fs::File::create(output)?;
+        let mut command = self.command(&self.installed("handover.exe"), arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(file)
+            .stderr(Stdio::null());
+        command.spawn().context("start wine")
+    }
+
+    /// A command that runs a Windows program in a console, which `script` plays, in the project's directory; its standard
+    /// input is the keyboard, and what paints the console goes to the file `output`.
+    pub(crate) fn in_console<A: AsRef<OsStr>>(
+        &self,
+        program: &OsStr,
+        arguments: &[A],
+        output: &Path,
+    ) -> Result<Command> {
         let mut command = Command::new("script");
         self.environment(&mut command);
-        // Return is a key of its own; Ctrl-C is a signal, which Wine hands on as its event. The arguments go by the environment, since `script` hands its command to a shell.
-        let mut line = String::from("stty -echo -icrnl && exec wine \"$HANDOVER_EXE\"");
-        command.env("HANDOVER_EXE", self.installed("handover.exe"));
-        for (number, argument) in arguments.iter().enumerate() {
-            line.push_str(&format!(" \"$HANDOVER_ARGUMENT_{number}\""));
-            command.env(format!("HANDOVER_ARGUMENT_{number}"), argument);
+        // Return is a key of its own; Ctrl-C is a signal, which Wine hands on as its event. The words go by the environment, since `script` hands its command to a shell.
+        let mut line = String::from("stty -echo -icrnl cols 160 rows 50 && exec wine");
+        let arguments = arguments.iter().map(AsRef::as_ref);
+        for (number, word) in std::iter::once(program).chain(arguments).enumerate() {
+            line.push_str(&format!(" \"$HANDOVER_WORD_{number}\""));
+            command.env(format!("HANDOVER_WORD_{number}"), word);
         }
         command
             .env("SHELL", "/bin/sh")
@@ -212,7 +234,7 @@ impl Windows {
             .stdin(Stdio::piped())
             .stdout(std::fs::File::create(output)?)
             .stderr(Stdio::null());
-        command.spawn().context("start script")
+        Ok(command)
     }
 
     /// Makes a session of one turn in the project's directory, and gives its id.
