@@ -13,6 +13,7 @@
 )]
 #[path = "../tests/support/proxy.rs"]
 mod proxy;
+#[expect(dead_code, reason = "other measurements use the rest of it")]
 mod stage;
 
 use std::io::{BufRead as _, BufReader};

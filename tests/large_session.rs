@@ -7,7 +7,6 @@
 #[expect(dead_code, reason = "the measurements use the rest of it")]
 mod stage;
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
