@@ -51,6 +51,14 @@ const BACK: [&str; 8] = [
     "cleaned-here",
 ];
 const KILLING: [&str; 2] = ["kill-asked", "kill-ended"];
+/// The steps of whoever only looks, and of what is made up for.
+const LOOKING: [&str; 5] = [
+    "found-noted",
+    "adopted",
+    "announcement-claimed",
+    "buried",
+    "exported-again",
+];
 
 /// Runs the program until it kills itself at this step.
 async fn dies(stage: &Stage, point: &str, arguments: &[&str]) {
@@ -213,7 +221,88 @@ async fn survives_pruning(point: &str) {
     assert_eq!(stage.history_here(), before, "{point}");
 }
 
+/// A look at a job, the search for it, its announcement, its burial or its second export is cut off, and the next
+/// command finds what is so.
+async fn survives_looking(point: &str) {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    if point == "buried" {
+        let message = "RULE say worked";
+        let send = ["send", BOX, "--session", &session, "--message", message];
+        dies(&stage, "launch-noted", &send).await;
+        claimed_and_not_started(&stage);
+        dies(&stage, point, &["sync"]).await;
+        stage.run(&["sync"]).await.exits(0);
+        assert!(only(&stage).await.state.is_ended(), "{point}");
+        assert_eq!(launches(&stage), 0, "{point}");
+        stage.send("Go on.").await.unwrap();
+        return;
+    }
+    if point == "exported-again" {
+        stage.settings_there("STANDIN_EXPORT=fail\n");
+        stage.send("RULE say worked").await.unwrap_err();
+        stage.settings_there("");
+        dies(&stage, point, &["collect", "-"]).await;
+        assert_eq!(stage.history_here(), before, "{point}");
+        stage.run(&["collect", "-"]).await.exits(0);
+        let new = grown(&before, &stage.history_here());
+        assert_eq!((launches(&stage), new[1].text()), (1, "worked".to_owned()));
+        return;
+    }
+    let told = stage.announces();
+    let send = ["send", BOX, "--session", &session, "--message"];
+    let send = [&send[..], &["RULE await go\nRULE say worked"]].concat();
+    stage.run(&send).await.exits(0);
+    let exit = stage.job_directories()[0].join("exit");
+    let finish = async || {
+        std::fs::write(stage.there("go"), "").unwrap();
+        until("the job ends", || exit.exists()).await;
+    };
+    match point {
+        "adopted" => {
+            let store = stage.options().places.store_file();
+            std::fs::remove_dir_all(store.parent().unwrap()).unwrap();
+            dies(&stage, point, &["jobs", "--discover"]).await;
+            stage.run(&["jobs", "--discover"]).await.exits(0);
+            finish().await;
+        }
+        "found-noted" => {
+            finish().await;
+            dies(&stage, point, &["status", "-"]).await;
+        }
+        _ => {
+            finish().await;
+            dies(&stage, point, &["sync"]).await;
+            assert_eq!(entries(&told).len(), 0, "{point}");
+        }
+    }
+    for _ in 0..2 {
+        stage.run(&["sync"]).await.exits(0);
+    }
+    let jobs = stage.jobs().await;
+    assert_eq!(jobs.len(), 1, "{point}: {jobs:?}");
+    assert_eq!(jobs[0].state, State::Completed, "{point}");
+    // Never twice: what was claimed and not told stays untold.
+    let expected = usize::from(point != "announcement-claimed");
+    until("the announcement", || entries(&told).len() == expected).await;
+    stage.run(&["collect", "-"]).await.exits(0);
+    let new = grown(&before, &stage.history_here());
+    assert_eq!((launches(&stage), new.len()), (1, 2), "{point}");
+    assert_eq!(entries(&told).len(), expected, "{point}");
+}
+
+/// As where the host went down between the claim and the start of the runner.
+fn claimed_and_not_started(stage: &Stage) {
+    let claim = stage.job_directories()[0].join("claim");
+    std::fs::create_dir(&claim).unwrap();
+    std::fs::write(claim.join("nonce"), "0123456789abcdef0123456789abcdef\n").unwrap();
+}
+
 async fn survives(point: &str) {
+    if LOOKING.contains(&point) {
+        return survives_looking(point).await;
+    }
     if SAYING.contains(&point) {
         return survives_saying(point).await;
     }
@@ -398,10 +487,7 @@ async fn nobody_waits_for_a_job_whose_sender_died_before_the_launch() {
 #[tokio::test]
 async fn nobody_waits_for_a_claimed_job_that_does_not_start() {
     let stage = sender_dies("launch-noted").await;
-    // As where the host went down between the claim and the start of the runner.
-    let claim = stage.job_directories()[0].join("claim");
-    std::fs::create_dir(&claim).unwrap();
-    std::fs::write(claim.join("nonce"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    claimed_and_not_started(&stage);
     let ran = stage.run(&["wait", "-", "--json"]).await.exits(9);
     ran.error("never_started");
     assert_eq!(only(&stage).await.state, State::Launching);

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::failpoint::{FailPoint, reach};
 use super::lock::JobLock;
 use super::{Client, HandoffError};
 use crate::hosts::Places;
@@ -93,6 +94,9 @@ impl Client {
                 return;
             }
         };
+        if !ended.is_empty() {
+            reach(FailPoint::AnnouncementClaimed);
+        }
         let program = &self.settings().on_finish;
         if let Some((name, arguments)) = program.split_first() {
             let tellings = ended.iter().map(|record| tell(name, arguments, record));

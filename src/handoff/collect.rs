@@ -282,7 +282,7 @@ impl Collection<'_> {
                     let since = *burying.get_or_insert_with(Instant::now);
                     let live = link.live().await?;
                     match remote::bury(&live, &place.directory).await {
-                        Ok(true) => {}
+                        Ok(true) => reach(FailPoint::Buried),
                         Ok(false) if since.elapsed() > START_GRACE => {
                             let (job, host) = (self.record.id.clone(), self.record.host.clone());
                             return Err(HandoffError::NeverStarted { job, host });
@@ -505,6 +505,7 @@ async fn ended(
             again = export_again(link, &follow.directory) => again?,
         };
         if let Some(exit) = again.filter(Exit::has_result) {
+            reach(FailPoint::ExportedAgain);
             return follow.bring_back(link, &exit).await;
         }
     }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::failpoint::{FailPoint, reach};
 use super::follow::end_words;
 use super::link::{Link, Live};
 use super::lock::JobLock;
@@ -284,7 +285,10 @@ async fn adopt(
     }
     // What had ended before it was found here is no news, and may have been announced.
     match client.store().adopt(&record, is_over(&record)).await {
-        Ok(()) => found.adopted.push(record),
+        Ok(()) => {
+            reach(FailPoint::Adopted);
+            found.adopted.push(record);
+        }
         Err(StoreError::SessionBusy { job, .. }) => {
             found.refuse(name, format!("its session has a live job already, {job}"));
         }

@@ -91,6 +91,16 @@ fail_points! {
     KillAsked = "kill-asked",
     /// A job has ended, because it was asked to.
     KillEnded = "kill-ended",
+    /// A look has noted what it found of a job.
+    FoundNoted = "found-noted",
+    /// A job that this machine had no record of has one.
+    Adopted = "adopted",
+    /// An end is claimed for its announcement.
+    AnnouncementClaimed = "announcement-claimed",
+    /// A job that was claimed and did not start cannot start any more.
+    Buried = "buried",
+    /// The host has made the result that an earlier export had not.
+    ExportedAgain = "exported-again",
 }
 
 /// Kills this process, as `kill -9` does, where the environment asks for it at this step.

@@ -13,6 +13,7 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::failpoint::{FailPoint, reach};
 use super::follow::end_words;
 use super::link::{Link, Live, is_passing};
 use super::lock::JobLock;
@@ -235,6 +236,7 @@ impl Observed {
                 }
             })
             .await?;
+        reach(FailPoint::FoundNoted);
         Ok(())
     }
 
