@@ -578,6 +578,23 @@ fn a_launch_that_died_holds_neither_a_place_nor_the_lock() {
     }
 }
 
+#[test]
+fn a_launch_ends_also_where_no_lock_can_be_made() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        let lock = job.file("../../launching.3");
+        std::os::unix::fs::symlink("free|", &lock).unwrap();
+        host.put_first("ln", "#!/bin/sh\nexit 1\n");
+        launch(&job);
+        job.wait_exit();
+        assert!(
+            fs::symlink_metadata(&lock).is_ok(),
+            "{shell}: the last one stays"
+        );
+    }
+}
+
 /// The lines `boot=` and `machine=` of this host, from a job that ran here.
 fn here(job: &Job<'_>) -> String {
     let other = beside(job, "j000000000-abcdef0");

@@ -411,7 +411,7 @@ pub(crate) struct PruneArgs {
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Remove results that were not collected, too.
+    /// Remove results that were not collected, too; with --forget-host also jobs that were alive when last seen.
     #[arg(long)]
     pub(crate) force: bool,
     /// Remove the records of this host's jobs alone, and do not ask it: it is gone. What is there stays (repeatable).

@@ -30,6 +30,15 @@ pub(crate) async fn run(client: &Client, args: &PruneArgs) -> Result<u8, CliErro
         .iter()
         .map(|name| parse(name))
         .collect::<Result<_, _>>()?;
+    let jobs = client.jobs().await?;
+    if let Some(host) = hosts
+        .iter()
+        .find(|host| jobs.iter().all(|job| job.host != **host))
+    {
+        return Err(CliError::Usage(format!(
+            "--forget-host {host}: there is no record of a job on a host of that name"
+        )));
+    }
     let report = client
         .prune()
         .older_than(args.older_than)

@@ -100,11 +100,7 @@ pub(crate) async fn settle_if_ended(
     let Ok(host) = client.host(holder.host.as_str()) else {
         return Ok(());
     };
-    let mut link = Link::new(
-        client.target(&host)?,
-        client.pool().clone(),
-        reporter.clone(),
-    );
+    let mut link = Link::to_job(client, &host, &holder, reporter.clone())?;
     link.patience = Some(SETTLE_PATIENCE);
     let looked = async {
         let status = remote::status(&link.live().await?, &remote.job_directory).await?;
@@ -129,9 +125,11 @@ pub(crate) async fn settle_if_ended(
         }
     };
     let exit = status.as_ref().and_then(|status| status.exit.as_ref());
-    let changed = match exit {
-        Some(exit) => holder.end(exit, end_words(exit)),
-        None => holder.note(evidence(status.as_ref(), false)),
+    let changed = match (exit, evidence(status.as_ref(), false)) {
+        (Some(exit), _) => holder.end(exit, end_words(exit)),
+        // Its agent may live on: whoever collects or kills it ends that first.
+        (None, Evidence::Died) => return Ok(()),
+        (None, evidence) => holder.note(evidence),
     };
     if changed {
         client.store().update(&mut holder).await?;
@@ -254,6 +252,7 @@ impl Collection<'_> {
     ) -> Result<Settled, HandoffError> {
         let detach = self.reporter.detach.clone();
         let (mut ended, mut burying) = (false, None);
+        let mut seen_dead = false;
         loop {
             let looked = tokio::select! {
                 biased;
@@ -297,6 +296,11 @@ impl Collection<'_> {
                 }
                 // What the runner left is ended before the session is free. The job's script does that whenever it
                 // is looked at, unless it is of an older version.
+                Evidence::Died if !seen_dead => {
+                    // Its guard may be about to show itself.
+                    seen_dead = true;
+                    tokio::time::sleep(START_INTERVAL).await;
+                }
                 Evidence::Died if !ended => {
                     let live = link.live().await?;
                     match steer::end(&live, &place.directory, KillReason::Asked).await {

@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::collect::count_over;
 use super::failpoint::{FailPoint, reach};
 use super::follow::end_words;
 use super::link::{Link, Live};
 use super::lock::JobLock;
 use super::observe::is_over;
 use super::running::Reporter;
-use super::{Client, HandoffError, collect, local_files, remote};
+use super::{Client, HandoffError, local_files, remote};
 use crate::agent::{self, JobStatus, ProbeFor, ProbeRequest, names};
 use crate::hosts::{Host, HostName, HostPath};
 use crate::job::{JobId, JobRecord, RemotePlaces, State, StoreError, Transition, evidence, now_ms};
@@ -183,6 +184,13 @@ async fn look_over(
             let live = link.live().await?;
             match read(&live, &directory).await {
                 Ok(seen) => break seen,
+                // The shell has just listed it: SFTP shows another tree.
+                Err(HandoffError::Ssh(SshError::NotFound { .. })) if !link.uses_exec_files() => {
+                    link.use_exec_files();
+                }
+                Err(HandoffError::Ssh(error @ SshError::NotFound { .. })) => {
+                    break Err(error.to_string());
+                }
                 Err(error) => link.recover(error).await?,
             }
         };
@@ -203,8 +211,7 @@ async fn read(
     let content = match live.files().await?.read(&path, JOB_FILE).await {
         Ok(content) => content,
         Err(
-            error @ (SshError::NotFound { .. }
-            | SshError::PermissionDenied { .. }
+            error @ (SshError::PermissionDenied { .. }
             | SshError::TooLarge { .. }
             | SshError::Remote { .. }),
         ) => return Ok(Err(error.to_string())),
@@ -259,7 +266,7 @@ async fn adopt(
             job_directory: directory,
             work_directory: job.directory,
             opencode: job.opencode,
-            files_by_exec: false,
+            files_by_exec: link.uses_exec_files(),
         }),
         history: vec![Transition {
             state: State::Preparing,
@@ -278,7 +285,9 @@ async fn adopt(
     record.enter(State::Running);
     match &status.exit {
         Some(exit) => {
-            count_rest(client, link, &mut record).await?;
+            if let Some(places) = record.remote.clone() {
+                count_over(client, link, &places.job_directory, &mut record).await?;
+            }
             record.end(exit, end_words(exit));
         }
         None => record.enter(state),
@@ -295,24 +304,6 @@ async fn adopt(
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-/// What the job has used is part of what was found.
-async fn count_rest(
-    client: &Client,
-    link: &mut Link,
-    record: &mut JobRecord,
-) -> Result<(), HandoffError> {
-    let Some(places) = record.remote.clone() else {
-        return Ok(());
-    };
-    loop {
-        let live = link.live().await?;
-        match collect::count_rest(client, &live, &places.job_directory, record).await {
-            Ok(()) => return Ok(()),
-            Err(error) => link.recover(error).await?,
-        }
-    }
 }
 
 impl HostDiscovery {

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::link::Link;
-use super::observe::{is_away, is_over, look_over};
+use super::observe::{is_away, is_over, look_over, not_reached};
 use super::running::Reporter;
 use super::{Client, HandoffError};
 use crate::hosts::HostName;
@@ -77,8 +77,8 @@ async fn on_host(
     host: HostName,
     jobs: Vec<JobRecord>,
 ) -> (HostName, Vec<JobRecord>, Option<HandoffError>) {
-    let mut seen = Vec::new();
-    let work = look(client, pool, &host, &jobs, &mut seen);
+    let (mut seen, mut reached) = (Vec::new(), false);
+    let work = look(client, pool, &host, &jobs, (&mut seen, &mut reached));
     let looked = timeout_at(Instant::now() + BOUND, work).await;
     let error = looked.unwrap_or_else(|_| {
         Err(HandoffError::Ssh(SshError::TimedOut {
@@ -88,27 +88,25 @@ async fn on_host(
         }))
     });
     let error = error.err();
-    if seen.is_empty() && error.as_ref().is_some_and(is_away) {
+    // One that was reached and is slow is not away.
+    if !reached && error.as_ref().is_some_and(is_away) {
         for job in &jobs {
-            let noted = client.store().amend(&job.id, |job| {
-                job.note_unreachable();
-            });
-            match noted.await {
+            match not_reached(client, &job.id).await {
                 Ok(job) => seen.push(job),
-                Err(error) => return (host, seen, Some(error.into())),
+                Err(error) => return (host, seen, Some(error)),
             }
         }
     }
     (host, seen, error)
 }
 
-/// Puts what it finds into `seen` as it comes; gives the first error.
+/// Puts what it finds into `seen` as it comes, and notes when the host is reached; gives the first error.
 async fn look(
     client: &Client,
     pool: &Pool,
     host: &HostName,
     jobs: &[JobRecord],
-    seen: &mut Vec<JobRecord>,
+    (seen, reached): (&mut Vec<JobRecord>, &mut bool),
 ) -> Result<(), HandoffError> {
     let target = client.target(&client.host(host.as_str())?)?;
     let mut link = Link::new(target, pool.clone(), Reporter::unheard());
@@ -117,6 +115,7 @@ async fn look(
         link.use_exec_files();
     }
     let live = link.live().await?;
+    *reached = true;
     let looks = jobs.iter().map(|job| look_over(client, &live, job.clone()));
     let mut looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
     let mut first = Ok(());

@@ -21,7 +21,7 @@ use super::running::Reporter;
 use super::watch::{Watch, Watched, shown, unclaimed_words};
 use super::{Client, HandoffError, remote};
 use crate::agent::Exit;
-use crate::job::{Evidence, JobRecord, State, evidence};
+use crate::job::{Evidence, JobId, JobRecord, State, evidence};
 
 /// The time between attempts at a host that cannot be reached: it grows to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -292,15 +292,25 @@ impl Observed {
     }
 
     async fn not_reached(&mut self, client: &Client) -> Result<(), HandoffError> {
-        self.record = client
-            .store()
-            .amend(&self.record.id, JobRecord::note_unreachable)
-            .await?;
+        self.record = not_reached(client, &self.record.id).await?;
         if let Some(watch) = &mut self.watch {
             watch.lost(self.record.attributes);
         }
         Ok(())
     }
+}
+
+/// Notes that the host does not answer, but of a job that another process follows: that one may have reached it. Gives
+/// the record as it is now.
+pub(crate) async fn not_reached(client: &Client, job: &JobId) -> Result<JobRecord, HandoffError> {
+    let record = match JobLock::take(client.places(), job)? {
+        Some(_lock) => {
+            let store = client.store();
+            store.amend(job, JobRecord::note_unreachable).await?
+        }
+        None => client.store().find(job.as_str()).await?,
+    };
+    Ok(record)
 }
 
 /// Looks at one job once. A host that does not answer is an attribute of the record and no error.

@@ -106,7 +106,7 @@ impl PruneBuilder {
     }
 
     /// Prunes the jobs of these hosts alone, and asks none of them: they are gone, or configured no more. What the jobs
-    /// have left there stays.
+    /// have left there stays. With [`force`](Self::force) a job goes too that was alive when its host was last seen.
     pub fn forget_hosts(mut self, hosts: impl IntoIterator<Item = HostName>) -> Self {
         self.forgotten.extend(hosts);
         self
@@ -125,7 +125,8 @@ impl PruneBuilder {
             let ended = ended.max(record.collected_ms.unwrap_or(0));
             // What is back and not tidied up is for 'sync' and 'collect' first; here it goes with the rest.
             let asked_for = self.forgotten.is_empty() || self.forgotten.contains(&record.host);
-            if asked_for && record.state.is_ended() && ended <= before {
+            let over = record.state.is_ended() || self.gives_up(&record);
+            if asked_for && over && ended <= before {
                 by_host.entry(record.host.clone()).or_default().push(record);
             }
         }
@@ -186,6 +187,11 @@ impl PruneBuilder {
         (name, jobs, error)
     }
 
+    /// Whether a job is taken for over that was alive when its host was last seen.
+    fn gives_up(&self, record: &JobRecord) -> bool {
+        self.force && self.forgotten.contains(&record.host)
+    }
+
     async fn one(
         &self,
         host: Option<&Host>,
@@ -196,7 +202,7 @@ impl PruneBuilder {
             return Ok(PruneDone::KeptBusy);
         };
         record = self.client.store().find(record.id.as_str()).await?;
-        if record.state.is_live() {
+        if record.state.is_live() && !self.gives_up(&record) {
             return Ok(PruneDone::KeptBusy);
         }
         if record.is_uncollected() && !self.force {

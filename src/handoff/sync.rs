@@ -11,7 +11,7 @@ use super::discover::{HostDiscovery, search_for_lost};
 use super::follow::Follow;
 use super::link::Link;
 use super::lock::JobLock;
-use super::observe::is_away;
+use super::observe::{is_away, not_reached};
 use super::request::Homecoming;
 use super::running::Reporter;
 use super::{Client, HandoffError};
@@ -143,17 +143,6 @@ async fn sync_host(client: &Client, name: HostName, records: Vec<JobRecord>) -> 
         link.close();
     }
     report
-}
-
-/// Notes that the host does not answer, but of a job that another process follows: that one may have reached it.
-async fn not_reached(client: &Client, job: &JobId) -> Result<(), HandoffError> {
-    if let Some(_lock) = JobLock::take(client.places(), job)? {
-        client
-            .store()
-            .amend(job, JobRecord::note_unreachable)
-            .await?;
-    }
-    Ok(())
 }
 
 /// The error is the host's: it ends the work there. A job's own is in its report.

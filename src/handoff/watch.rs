@@ -34,6 +34,8 @@ const CHUNK: u64 = 1 << 20;
 const WHOLE_READ: usize = 32 << 10;
 /// The most that is read of what an ended job's log holds besides, in bytes.
 const REST_LIMIT: u64 = 64 << 20;
+/// After how many bytes of a log that is read up what was counted is kept.
+const KEPT_EVERY: u64 = 2 << 20;
 /// The most that is read of `phase` and `exit`, in bytes.
 const SMALL_FILE: u64 = 64 << 10;
 
@@ -194,6 +196,10 @@ impl Watch {
         if self.noted.as_ref() == Some(&self.seen) {
             return Ok(());
         }
+        self.keep().await
+    }
+
+    async fn keep(&mut self) -> Result<(), HandoffError> {
         let seen = self.seen.clone();
         self.store
             .amend(&self.job, |record| seen.note_in(record))
@@ -366,7 +372,14 @@ impl Watch {
 
     /// Reads what there is of the event log; of a job that has ended, to its last byte. Nothing is told.
     pub(crate) async fn catch_up(&mut self, live: &Live, ended: bool) -> Result<(), HandoffError> {
-        while self.read_events(live).await? > 0 {}
+        let mut kept = self.offset;
+        while self.read_events(live).await? > 0 {
+            // A long log may take more than one look: the next one goes on from here.
+            if self.offset - kept >= KEPT_EVERY {
+                kept = self.offset;
+                self.keep().await?;
+            }
+        }
         if ended {
             self.finish();
         }

@@ -91,6 +91,22 @@ async fn a_host_that_is_not_reached_keeps_its_jobs() {
 }
 
 #[tokio::test]
+async fn a_job_that_lived_on_a_host_that_is_gone_can_be_given_up() {
+    let stage = Stage::new().await;
+    let (sending, _) = at_work(&stage).await;
+    let forget = ["--forget-host", "box", "--force"];
+    assert_eq!(pruned(&stage, &forget).await[0]["done"], "kept_busy");
+    sending.signal("KILL").await;
+    sending.ended().await;
+    assert_eq!(
+        pruned(&stage, &["--forget-host", "box"]).await,
+        serde_json::json!([])
+    );
+    assert_eq!(pruned(&stage, &forget).await[0]["done"], "forgotten");
+    assert_eq!(stage.jobs().await.len(), 0);
+}
+
+#[tokio::test]
 async fn the_jobs_of_a_host_that_is_gone_are_forgotten_when_that_is_asked_for() {
     let stage = Stage::new().await;
     let (_, directory) = ended_job(&stage).await;
@@ -103,8 +119,9 @@ async fn the_jobs_of_a_host_that_is_gone_are_forgotten_when_that_is_asked_for() 
     assert!(ran.err.contains("--forget-host box"), "{}", ran.err);
     let forget = ["--forget-host", "box"];
     assert_eq!(pruned(&stage, &forget).await[0]["done"], "kept_result");
-    let other = ["--forget-host", "another", "--force"];
-    assert_eq!(pruned(&stage, &other).await, serde_json::json!([]));
+    let other = ["prune", "--forget-host", "another", "--force"];
+    let ran = stage.run(&other).await.exits(2);
+    assert!(ran.err.contains("another"), "{}", ran.err);
     let dry = pruned(&stage, &["--forget-host", "box", "--force", "--dry-run"]).await;
     assert_eq!(dry[0]["done"], "would_remove");
     let done = pruned(&stage, &["--forget-host", "box", "--force"]).await;

@@ -9,7 +9,10 @@ ho_guard_me() {
 }
 
 ho_dismiss_guard() {
-  if [ -n "$ho_guard" ]; then
+  if [ -z "$ho_guard" ]; then return; fi
+  # One that has been gone for long may have left its number to a stranger. One that is spared finds 'exit'.
+  ho_judge guard
+  if [ "$ho_alive" = yes ] && [ "$ho_was_pid" = "$ho_guard" ]; then
     # Waited for, so that no shell tells of its end.
     { kill -s KILL "$ho_guard" && wait "$ho_guard"; } 2>/dev/null
   fi
@@ -35,14 +38,25 @@ ho_main_guard() {
   esac
   ho_know_me
   ho_put guard "$ho_me" 2>/dev/null
+  ho_missed=0
   while [ -f started ]; do
     # In this order: the runner writes 'exit' before it is gone.
-    if ! ho_guarded_lives "$1" "$2"; then
+    if ho_guarded_lives "$1" "$2"; then
+      ho_missed=0
+    else
       [ ! -e exit ] || break
-      if ho_lock export.lock; then
-        ho_inherit
-        ho_unlock export.lock
-        break
+      # One look can fail, where no process can be started any more.
+      ho_missed=$((ho_missed + 1))
+      if [ "$ho_missed" -gt 1 ]; then
+        if ho_lock export.lock; then
+          ho_inherit
+          ho_unlock export.lock
+          break
+        fi
+        # Somebody else is at it, with a guard of its own.
+        sleep 1
+        ho_slept=$((ho_slept + 1))
+        continue
       fi
     fi
     [ ! -e exit ] || break

@@ -91,7 +91,12 @@ ho_count_others() {
 # seconds stands still, and has to ask again for its turn when it goes on.
 ho_take_turn() {
   ho_tries=0
+  ho_stood=
   until ho_lock ../../launching; do
+    if [ "$ho_number" != "$ho_stood" ]; then
+      ho_stood=$ho_number
+      ho_tries=0
+    fi
     ho_tries=$((ho_tries + 1))
     if [ "$ho_tries" -gt 400 ]; then ho_lock ../../launching forced && return; fi
     ho_rest

@@ -28,9 +28,11 @@ ho_judge() { ho_judge_text "$(cat "$1" 2>/dev/null)"; }
 
 # A symbolic link comes into being whole, and of several who make it one succeeds: it says what a directory could not
 # say in its first moment. ho_link NAME TEXT, and ho_link_text NAME.
-ho_link() { ln -s "$(printf '%s\n' "$2" | tr '\n' '|')" "$1" 2>/dev/null; }
+# In a directory of that name ln would make another one.
+ho_link() { ! [ -d "$1" ] && ln -s "$(printf '%s\n' "$2" | tr '\n' '|')" "$1" 2>/dev/null; }
 # shellcheck disable=SC2012
 ho_link_text() {
+  [ -L "$1" ] || return 0
   { readlink "$1" || LC_ALL=C ls -l "$1" | sed 's/^.* -> //'; } 2>/dev/null | tr '|' '\n'
 }
 
@@ -78,13 +80,16 @@ ho_lock() {
   ho_held=$((ho_number + 1))
   ho_know_me
   if ! ho_link "$1.$ho_held" "$ho_me"; then
-    ho_last "$1"
-    if [ "$ho_number" -gt 0 ]; then return 1; fi
+    ho_earlier=$ho_held
     ho_held=
-    return 0
+    ho_last "$1"
+    # Numbers only rise: else somebody has made it.
+    [ "$ho_number" -lt "$ho_earlier" ]
+    return
   fi
   if ! ho_holds "$1"; then
     rm -f "$1.$ho_held"
+    ho_held=
     return 1
   fi
   ho_earlier=$((ho_held - 1))
