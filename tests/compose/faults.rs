@@ -199,8 +199,8 @@ async fn a_machine_that_wakes_during_a_trip_connects_again_once() -> Result<()> 
     sending.says("working").await;
     trip.proxy.silence();
     sending.signal("STOP").await;
-    // The sleep itself: it has to be longer than what a busy machine does to a timer.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    // The sleep itself: it has to be longer than a look at the clock and what a busy machine does to a timer.
+    tokio::time::sleep(Duration::from_secs(12)).await;
     sending.signal("CONT").await;
     let awake = Instant::now();
     until_unreachable(&mut sending).await;
