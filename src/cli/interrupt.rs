@@ -4,7 +4,7 @@
 //! [`end_the_program`] what ends the process leaves the terminal as it was found.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,15 +14,15 @@ use tokio::signal::windows;
 use super::exit::INTERRUPTED;
 use super::terminal;
 
-/// Whether a verb listens for itself.
-static HEARD: AtomicBool = AtomicBool::new(false);
+/// How many listen for themselves.
+static LISTENERS: AtomicUsize = AtomicUsize::new(0);
 /// The exit status of a process that SIGTERM has ended, as a shell tells it.
 #[cfg(unix)]
 const TERMINATED: u8 = 128 + 15;
 
 /// Whether a verb listens for interrupts and does with them what it wants; else they end the program.
 pub(crate) fn is_heard() -> bool {
-    HEARD.load(Ordering::SeqCst)
+    LISTENERS.load(Ordering::SeqCst) > 0
 }
 
 /// Has interrupts end the program in order from now on, for as long as no verb listens for itself; on Unix SIGTERM too,
@@ -71,16 +71,27 @@ pub(crate) struct Interrupts {
     logged_off: windows::CtrlLogoff,
     #[cfg(windows)]
     shut_down: windows::CtrlShutdown,
+    /// Whether they are in the place of whatever would end the program.
+    listens: bool,
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        if self.listens {
+            LISTENERS.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Interrupts {
-    /// Listens from now on, in the place of whatever would end the program.
+    /// Listens for as long as this is there, in the place of whatever would end the program.
     ///
     /// # Errors
     /// When the system does not tell of them.
     pub(crate) fn listen() -> io::Result<Self> {
-        let interrupts = Self::notice()?;
-        HEARD.store(true, Ordering::SeqCst);
+        let mut interrupts = Self::notice()?;
+        interrupts.listens = true;
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
         Ok(interrupts)
     }
 
@@ -102,6 +113,7 @@ impl Interrupts {
             logged_off: windows::ctrl_logoff()?,
             #[cfg(windows)]
             shut_down: windows::ctrl_shutdown()?,
+            listens: false,
         })
     }
 

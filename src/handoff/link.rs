@@ -343,15 +343,12 @@ impl Link {
     }
 }
 
-/// Whether a host that was reached before may be reached again: never after a rejected key or a changed
-/// host key.
+/// Whether a host that was reached before may be reached again: never after a rejected key, a changed host key, or a
+/// login that was not answered in time, for which somebody may have been asked.
 pub(crate) fn is_passing(error: &SshError) -> bool {
     error.is_retryable_dial()
         || error.is_connection_loss()
-        || matches!(
-            error.unshared(),
-            SshError::Resolve { .. } | SshError::Refused { .. } | SshError::TimedOut { .. }
-        )
+        || matches!(error.unshared(), SshError::Resolve { .. })
 }
 
 /// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
@@ -362,4 +359,23 @@ pub(super) fn backoff() -> impl Iterator<Item = Duration> {
         .with_max_delay(Duration::from_secs(15))
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_that_was_not_answered_in_time_is_not_begun_again_by_itself() {
+        let timed_out = |what| SshError::TimedOut {
+            host: "box".parse().unwrap(),
+            what,
+            after: Duration::from_secs(30),
+        };
+        assert!(!is_passing(&timed_out("authentication")));
+        assert!(!is_passing(&SshError::Shared(Arc::new(timed_out(
+            "authentication"
+        )))));
+        assert!(is_passing(&timed_out("the key exchange")));
+    }
 }

@@ -31,8 +31,8 @@ const MORE_CIPHERS: [cipher::Name; 3] = [
     cipher::AES_128_CBC,
 ];
 
-/// The key exchanges that are offered when none is configured, in the order of ssh(1): it has `sntrup761x25519-sha512`
-/// besides, which the library does not know.
+/// The key exchanges that are offered when none is configured, in the order of ssh(1). It has `sntrup761x25519-sha512`
+/// besides, which the library does not know; the groups 17 and 15 (RFC 8268) are the library's, and ssh(1) has neither.
 const DEFAULT_EXCHANGES: [kex::Name; 12] = [
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,

@@ -224,14 +224,18 @@ async fn handshake(
     let config = Arc::new(config(options, algorithms::preferred(target, known)?));
     let exchange = russh::client::connect_stream(
         config,
-        Link::new(stream, stall),
+        Link::new(stream, stall, Arc::clone(&shared.heard)),
         ClientHandler::new(shared.clone(), policy),
     );
     tokio::pin!(exchange);
+    let abandoned = shared.abandoned.clone().drop_guard();
     let after = options.deadlines.key_exchange;
     loop {
         match tokio::time::timeout(after, &mut exchange).await {
-            Ok(Ok(handle)) => return Ok(handle),
+            Ok(Ok(handle)) => {
+                abandoned.disarm();
+                return Ok(handle);
+            }
             Ok(Err(HandlerError::HostKey(error))) => return Err(*error),
             Ok(Err(HandlerError::NotStrict { cipher })) => {
                 return Err(SshError::NotStrict {

@@ -5,7 +5,7 @@
 //! happen inside what that one has encrypted, so nobody but the server that was judged can answer them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,10 @@ pub(super) struct Shared {
     pub(super) closed: CancellationToken,
     /// A person is being asked about the host key.
     pub(super) asking: AtomicBool,
+    /// Cancelled when nobody waits for the key exchange any more: the session's task would go on by itself.
+    pub(super) abandoned: CancellationToken,
+    /// Grows with whatever comes from the server.
+    pub(super) heard: Arc<AtomicU64>,
     cause: Mutex<Option<LostCause>>,
     banner: Mutex<String>,
     offered: Mutex<Option<Offered>>,
@@ -210,7 +214,15 @@ impl Handler for ClientHandler {
             KeyPolicy::Look => Err(HandlerError::Seen),
             KeyPolicy::Judge(judge) => {
                 let judged = judge.judge(offered, &self.shared.asking);
-                match judged.instrument(self.span.clone()).await {
+                let judged = tokio::select! {
+                    biased;
+                    judged = judged.instrument(self.span.clone()) => judged,
+                    // A question is over then, and the next one's turn has come.
+                    () = self.shared.abandoned.cancelled() => {
+                        return Err(russh::Error::Disconnect.into());
+                    }
+                };
+                match judged {
                     Ok(()) => Ok(true),
                     Err(error) => Err(HandlerError::HostKey(Box::new(error))),
                 }

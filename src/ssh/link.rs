@@ -1,4 +1,4 @@
-//! A TCP stream that notices when the other side stops taking data.
+//! A TCP stream that notices when the other side stops taking data, and counts what comes from there.
 //!
 //! Main type: [`Link`]. Invariant: a write that makes no progress for the stall bound fails. The SSH library sends no
 //! keepalive while it waits for the socket to take bytes, so a black hole would otherwise hold an upload for as long
@@ -6,6 +6,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,16 +20,19 @@ pub(super) struct Link<S> {
     bound: Duration,
     stall: Pin<Box<Sleep>>,
     stalled: bool,
+    heard: Arc<AtomicU64>,
 }
 
 impl<S> Link<S> {
-    /// Wraps `stream`; a write that stalls for `bound` fails with [`io::ErrorKind::TimedOut`].
-    pub(super) fn new(stream: S, bound: Duration) -> Self {
+    /// Wraps `stream`; a write that stalls for `bound` fails with [`io::ErrorKind::TimedOut`], and `heard` grows with
+    /// every read that brings bytes.
+    pub(super) fn new(stream: S, bound: Duration, heard: Arc<AtomicU64>) -> Self {
         Self {
             stream,
             bound,
             stall: Box::pin(tokio::time::sleep(bound)),
             stalled: false,
+            heard,
         }
     }
 
@@ -57,7 +62,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if matches!(poll, Poll::Ready(Ok(()))) && buffer.filled().len() > before {
+            self.heard.fetch_add(1, Ordering::SeqCst);
+        }
+        poll
     }
 }
 

@@ -282,7 +282,7 @@ async fn open(
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
-        // Silence may be the hop's, which was connected to at some other time: it is handed out no more then.
+        // The failure may be the hop's, which was connected to at some other time: it is handed out no more then.
         let is_silent = matches!(
             error,
             SshError::TimedOut { .. }
@@ -291,10 +291,17 @@ async fn open(
                     ..
                 }
         );
-        if !again || !is_silent || via.still_there().await {
+        // A login that was not answered in time is not begun again: somebody may have been asked.
+        let may_be_the_hops = error.is_retryable_dial()
+            && (is_silent || matches!(error, SshError::Lost { .. } | SshError::Handshake { .. }));
+        if !again || !may_be_the_hops {
             return Err(error);
         }
-        tracing::debug!(hop = %via.host(), "the jump host was silent: connecting to it anew");
+        let is_gone = via.is_closed() || (is_silent && !via.still_there().await);
+        if !is_gone {
+            return Err(error);
+        }
+        tracing::debug!(hop = %via.host(), "the jump host was lost: connecting to it anew");
         again = false;
     }
 }

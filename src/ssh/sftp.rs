@@ -4,7 +4,7 @@
 //! codes and bytes count, all of them bounded.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -64,11 +64,17 @@ impl Remote<'_> {
         let (before, mut since) = (self.live.answers().count, Instant::now());
         let mut work = pin!(work);
         let answer = loop {
+            let over = async {
+                match since.checked_add(after) {
+                    Some(over) => tokio::time::sleep_until(over).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 answer = &mut work => break answer,
                 _ = connection.closed() => return Err(connection.lost_now()),
-                () = tokio::time::sleep_until(since + after) => {}
+                () = over => {}
             }
             let answers = self.live.answers();
             if answers.last <= since || answers.count - before > AHEAD {

@@ -1,4 +1,5 @@
-//! Commands that nobody waits for any more: their channel is closed, wherever they were.
+//! What nobody waits for any more: the channel of a command is closed, wherever it was, and the question of a dial is
+//! over.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use handover::ssh::{AgentSource, ConnectOptions, Connection, ExecOptions, SshError, Target};
+use async_trait::async_trait;
+use handover::ssh::{
+    AgentSource, ConnectOptions, Connection, ExecOptions, Prompt, SshError, Target, UnknownHostKey,
+};
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
@@ -16,9 +20,10 @@ use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::sshd::{keygen, wait_for};
-use crate::support::{AT_ONCE, connect, run, start};
+use crate::support::{AT_ONCE, behind, connect, run, start};
 
 /// What a server without a word to say has seen.
 #[derive(Debug, Default)]
@@ -228,5 +233,42 @@ async fn the_only_channel_of_a_command_that_is_given_up_goes_to_the_next_one() {
         let next = tokio::time::timeout(AT_ONCE, run(&connection, "echo next")).await;
         assert_eq!(next.expect(way), "next\n", "{way}");
         assert!(wait_for(AT_ONCE, || !lives(&file)), "{way}: it goes on");
+    }
+}
+
+/// Somebody who is asked, and says nothing.
+#[derive(Default)]
+struct NoAnswer(AtomicUsize);
+
+#[async_trait]
+impl Prompt for NoAnswer {
+    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+        None
+    }
+
+    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_dial_that_is_dropped_takes_its_question_with_it() {
+    let sshd = start(&[]);
+    let (target, mut options) = behind(&sshd, sshd.port());
+    options.known_hosts.clear();
+    let person = Arc::new(NoAnswer::default());
+    let options = options.prompt(person.clone());
+    for asked in 1..3 {
+        let (target, options) = (target.clone(), options.clone());
+        let dial = tokio::spawn(async move { Connection::open(&target, &options).await });
+        // Well before the deadline of the question before.
+        assert!(
+            wait_for(AT_ONCE, || person.0.load(Ordering::SeqCst) == asked),
+            "{asked}"
+        );
+        dial.abort();
+        assert!(dial.await.unwrap_err().is_cancelled());
     }
 }

@@ -143,11 +143,23 @@ async fn hosts_behind_one_bastion_share_its_connection_and_its_login() {
     assert_eq!(count(&bastion, "Accepted publickey"), 1);
     assert_eq!(count(&hosts[0], "Accepted publickey"), 2);
 
+    // One that is lost while a host behind it is dialled is made anew, and the host is dialled again.
+    again.close().await;
+    bastion.stop_connections();
+    let lose = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bastion.kill_connections();
+    };
+    let (again, ()) = tokio::join!(pool.connect(&targets[1]), lose);
+    let again = again.unwrap();
+    assert_eq!(run(&again, "echo new").await, "new\n");
+    assert_eq!(count(&bastion, "Accepted publickey"), 2);
+
     // One that falls silent is not handed out for ever, though nothing has noticed it yet.
     again.close().await;
     bastion.stop_connections();
     let next = tokio::time::timeout(AT_ONCE * 4, pool.connect(&targets[1])).await;
     assert_eq!(run(&next.unwrap().unwrap(), "echo new").await, "new\n");
-    assert_eq!(count(&bastion, "Accepted publickey"), 2);
+    assert_eq!(count(&bastion, "Accepted publickey"), 3);
     pool.close().await;
 }

@@ -1,8 +1,8 @@
 //! The terminal at which a person is asked.
 //!
 //! Main function: [`ask`]. Invariant: whatever ends a question (its answer, a deadline, an interrupt, the end of the
-//! program) leaves the terminal as it was found, and takes what was typed and not yet read with it; after [`close`] no
-//! question is put.
+//! program) leaves the terminal as it was found, and takes what was typed and not yet read with it; what was typed before
+//! a question answers none; after [`close`] no question is put.
 
 #[cfg(unix)]
 mod unix;
@@ -84,7 +84,7 @@ struct State {
     open: Option<u64>,
     /// How many questions there were.
     count: u64,
-    /// What the terminal was before a secret was asked for.
+    /// What the terminal was before the question.
     before: Option<platform::Settings>,
 }
 
@@ -142,9 +142,7 @@ impl Terminal {
         if state.closed || state.open.is_some() {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
-        if echo == Echo::Hidden {
-            state.before = Some(platform::hide(input)?);
-        }
+        state.before = Some(platform::prepare(input, echo)?);
         state.count += 1;
         state.open = Some(state.count);
         Ok(Open {
@@ -196,6 +194,7 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::time::Duration;
 
+    use rustix::event::{PollFd, PollFlags, poll};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{LocalModes, tcgetattr};
 
@@ -222,6 +221,13 @@ mod tests {
         let modes = tcgetattr(program).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ISIG));
         modes.contains(LocalModes::ECHO)
+    }
+
+    /// Waits until a question is put.
+    async fn until_open(terminal: &'static Terminal) {
+        while terminal.state().open.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn asked(
@@ -281,17 +287,44 @@ mod tests {
     async fn a_shown_answer_ends_at_its_line_and_the_end_of_the_input_is_none() {
         let (mut person, program) = terminal();
         let terminal: &'static Terminal = Box::leak(Box::new(Terminal::new(|_| Ok(()))));
-        person.write_all(b"yes\n\x04").unwrap();
+        let mut ask = async |typed: &[u8]| {
+            let input = program.try_clone().unwrap();
+            let asking = tokio::spawn(terminal.ask(input, "? ", Echo::Shown));
+            until_open(terminal).await;
+            person.write_all(typed).unwrap();
+            tokio::time::timeout(LONG, asking).await.unwrap().unwrap()
+        };
+        assert_eq!(*ask(b"yes\n").await.unwrap(), "yes");
+        assert_eq!(
+            ask(b"\x04").await.unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+    }
+
+    #[tokio::test]
+    async fn what_was_typed_before_a_question_that_is_shown_does_not_answer_it() {
+        let (mut person, program) = terminal();
+        let terminal: &'static Terminal = Box::leak(Box::new(Terminal::new(|_| Ok(()))));
         let ask = async || {
             let input = program.try_clone().unwrap();
             let answer = terminal.ask(input, "? ", Echo::Shown);
-            tokio::time::timeout(LONG, answer).await.unwrap()
+            tokio::time::timeout(SHORT, answer).await
         };
-        assert_eq!(*ask().await.unwrap(), "yes");
-        assert_eq!(
-            ask().await.unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        ask().await.unwrap_err();
+        // The answer to that question, too late for it.
+        person.write_all(b"yes\nyes\n").unwrap();
+        // The system hands it over a moment later.
+        poll(&mut [PollFd::new(&program, PollFlags::IN)], None).unwrap();
+        ask().await.unwrap_err();
+
+        // One answer ends a question, and what was typed beyond it is not the next one's.
+        let input = program.try_clone().unwrap();
+        let asking = tokio::spawn(terminal.ask(input, "? ", Echo::Shown));
+        until_open(terminal).await;
+        person.write_all(b"no\nyes\n").unwrap();
+        let answer = tokio::time::timeout(LONG, asking).await.unwrap().unwrap();
+        assert_eq!(*answer.unwrap(), "no");
+        ask().await.unwrap_err();
     }
 
     #[tokio::test]

@@ -49,19 +49,21 @@ pub(super) fn input() -> io::Result<Input> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-/// Hides what is typed. Keys that would stop or end the process with the echo off have no function meanwhile, but for
-/// Ctrl-C, which is listened for.
-pub(super) fn hide(input: &Input) -> io::Result<Settings> {
+/// Makes the terminal ready for a question: what was typed before goes, and a secret is hidden. Keys that would stop or
+/// end the process with the echo off have no function meanwhile, but for Ctrl-C, which is listened for.
+pub(super) fn prepare(input: &Input, echo: Echo) -> io::Result<Settings> {
     let termios = tcgetattr(input)?;
-    let mut hidden = termios.clone();
-    hidden
-        .local_modes
-        .remove(LocalModes::ECHO | LocalModes::ECHONL);
-    for key in [SpecialCodeIndex::VQUIT, SpecialCodeIndex::VSUSP] {
-        hidden.special_codes[key] = NO_CHARACTER;
+    let mut asking = termios.clone();
+    if echo == Echo::Hidden {
+        asking
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ECHONL);
+        for key in [SpecialCodeIndex::VQUIT, SpecialCodeIndex::VSUSP] {
+            asking.special_codes[key] = NO_CHARACTER;
+        }
     }
     let input = input.try_clone()?;
-    tcsetattr(&input, OptionalActions::Flush, &hidden)?;
+    tcsetattr(&input, OptionalActions::Flush, &asking)?;
     Ok(Settings { input, termios })
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossterm_winapi::{ConsoleMode, Handle};
+use crossterm_winapi::{Console, ConsoleMode, Handle};
 use zeroize::Zeroizing;
 
 use super::{Echo, Terminal};
@@ -24,9 +24,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Sets it to that again.
+    /// Sets it to that again. What was typed and not read goes, unless a thread still waits for it.
     pub(super) fn restore(&self) -> io::Result<()> {
-        self.console.set_mode(self.mode)
+        self.console.set_mode(self.mode)?;
+        if READING.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        forget_typed()
     }
 }
 
@@ -41,11 +45,22 @@ pub(super) fn input() -> io::Result<Input> {
     Ok(())
 }
 
-/// Notes what the console is set to; whoever reads a secret hides it.
-pub(super) fn hide(_input: &Input) -> io::Result<Settings> {
+/// Makes the console ready for a question: what was typed before goes. Whoever reads a secret hides it.
+pub(super) fn prepare(_input: &Input, _echo: Echo) -> io::Result<Settings> {
     let console = ConsoleMode::from(Handle::current_in_handle()?);
     let mode = console.mode()?;
+    forget_typed()?;
     Ok(Settings { console, mode })
+}
+
+/// Takes away what was typed and not read.
+fn forget_typed() -> io::Result<()> {
+    let console = Console::from(Handle::current_in_handle()?);
+    // Reading would wait for the first event.
+    while console.number_of_console_input_events()? > 0 {
+        console.read_console_input()?;
+    }
+    Ok(())
 }
 
 /// Waits for a line on a thread of its own.

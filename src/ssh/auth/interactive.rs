@@ -29,7 +29,7 @@ impl Login<'_> {
             return Ok(None);
         };
         let question = self.login_as(before);
-        let asked = match person.turn().await {
+        let asked = match self.turn(&person).await? {
             Some(turn) => {
                 self.answered(&turn, turn.prompt().password(&question))
                     .await
@@ -112,7 +112,7 @@ impl Login<'_> {
             let answers = if silent {
                 Some(Vec::new())
             } else {
-                match person.turn().await {
+                match self.turn(&person).await? {
                     Some(turn) => {
                         self.answered(&turn, turn.prompt().answers(&challenge))
                             .await

@@ -220,6 +220,18 @@ impl Login<'_> {
         self.options.person.clone().filter(|_| !self.is_alone)
     }
 
+    /// Waits until nobody else asks the person; nothing as for [`Person::turn`].
+    ///
+    /// # Errors
+    /// When the connection ends meanwhile: nobody is asked for a login that is over.
+    async fn turn<'p>(&mut self, person: &'p Person) -> Result<Option<Turn<'p>>, SshError> {
+        tokio::select! {
+            biased;
+            () = self.shared.closed.cancelled() => Err(self.ended().await),
+            turn = person.turn() => Ok(turn),
+        }
+    }
+
     /// Waits for the person's answer; nothing when there is none.
     async fn answered<T>(
         &mut self,

@@ -227,7 +227,7 @@ impl Login<'_> {
                 },
             }
         }
-        let key = match self.open(&file.path).await {
+        let key = match self.open(&file.path).await? {
             Ok(key) => Arc::new(key),
             Err(outcome) => return Ok(Offer::Not(outcome)),
         };
@@ -241,17 +241,17 @@ impl Login<'_> {
     }
 
     /// Opens a key file: with the passphrase that has opened it before, or with the person's.
-    async fn open(&mut self, path: &Path) -> Result<PrivateKey, AttemptOutcome> {
+    async fn open(&mut self, path: &Path) -> Result<Result<PrivateKey, AttemptOutcome>, SshError> {
         let mut outcome = AttemptOutcome::Encrypted;
         if let Some(person) = self.person() {
             if let Some(key) = opened_again(&person, path).await {
-                return Ok(key);
+                return Ok(Ok(key));
             }
-            match person.turn().await {
+            match self.turn(&person).await? {
                 Some(turn) => {
                     // While this waited for its turn, the file may have been opened for another host.
                     if let Some(key) = opened_again(&person, path).await {
-                        return Ok(key);
+                        return Ok(Ok(key));
                     }
                     for _ in 0..MAX_PASSPHRASES {
                         let asked = turn.prompt().passphrase(path);
@@ -261,7 +261,7 @@ impl Login<'_> {
                         match identity::decrypt(path, passphrase.clone()).await {
                             Ok(key) => {
                                 person.remember(path, passphrase);
-                                return Ok(key);
+                                return Ok(Ok(key));
                             }
                             Err(error) => outcome = AttemptOutcome::Unusable(with_causes(&error)),
                         }
@@ -273,7 +273,7 @@ impl Login<'_> {
         if outcome == AttemptOutcome::Encrypted {
             self.locked.get_or_insert_with(|| path.to_owned());
         }
-        Err(outcome)
+        Ok(Err(outcome))
     }
 
     /// What the server is to see, or why this key is not offered at all.

@@ -115,8 +115,17 @@ impl KeyJudge {
         key: &PublicKey,
         asking: &AtomicBool,
     ) -> Result<(), SshError> {
+        if self.is_on_record(verdict, key)? {
+            return Ok(());
+        }
+        self.unknown(key, asking).await
+    }
+
+    /// Whether a key is on record; one that is refused is an error.
+    fn is_on_record(&self, verdict: Verdict, key: &PublicKey) -> Result<bool, SshError> {
         match verdict {
-            Verdict::Known => Ok(()),
+            Verdict::Known => Ok(true),
+            Verdict::Unknown => Ok(false),
             Verdict::Changed {
                 file,
                 line,
@@ -130,7 +139,6 @@ impl KeyJudge {
                 line,
             }),
             Verdict::Revoked { file, line } => Err(self.revoked(key, file, line)),
-            Verdict::Unknown => self.unknown(key, asking).await,
         }
     }
 
@@ -152,9 +160,9 @@ impl KeyJudge {
             algorithm: algorithm.clone(),
             fingerprint: fingerprint.clone(),
         };
-        let accepted = match self.target.settings.strict_host_key_checking {
-            StrictHostKeyChecking::Yes => false,
-            StrictHostKeyChecking::AcceptNew => true,
+        let answer = match self.target.settings.strict_host_key_checking {
+            StrictHostKeyChecking::Yes => Answer::No,
+            StrictHostKeyChecking::AcceptNew => Answer::Yes,
             StrictHostKeyChecking::Ask => {
                 let question = UnknownHostKey {
                     host,
@@ -163,35 +171,113 @@ impl KeyJudge {
                     algorithm,
                     fingerprint,
                 };
-                self.ask(&question, asking).await
+                asking.store(true, Ordering::SeqCst);
+                let answer = self.ask(key, &question).await;
+                asking.store(false, Ordering::SeqCst);
+                answer?
             }
         };
-        if !accepted {
-            return Err(unknown);
+        match answer {
+            Answer::No => Err(unknown),
+            Answer::Yes => KnownHosts::trust(&self.target, &self.options, key).await,
+            Answer::OnRecord => Ok(()),
         }
-        KnownHosts::trust(&self.target, &self.options, key).await
     }
 
-    async fn ask(&self, question: &UnknownHostKey, asking: &AtomicBool) -> bool {
+    async fn ask(&self, key: &PublicKey, question: &UnknownHostKey) -> Result<Answer, SshError> {
         let Some(person) = &self.options.person else {
-            return false;
+            return Ok(Answer::No);
         };
-        asking.store(true, Ordering::SeqCst);
-        let accepted = match person.turn().await {
-            Some(turn) => {
-                let answer = turn.prompt().accept_host_key(question);
-                let after = self.options.deadlines.person;
-                turn.answer(after, answer).await.unwrap_or(false)
-            }
-            None => false,
+        let Some(turn) = person.turn().await else {
+            return Ok(Answer::No);
         };
-        asking.store(false, Ordering::SeqCst);
-        accepted
+        // While this waited for its turn, this host's key may have been accepted: the same one, or another.
+        let known = KnownHosts::load(&self.options.host_key_files(&self.target)).await?;
+        let (name, port) = self.target.host_key_name();
+        if self.is_on_record(known.check(name, port, key), key)? {
+            return Ok(Answer::OnRecord);
+        }
+        let accepted = turn.prompt().accept_host_key(question);
+        let accepted = turn.answer(self.options.deadlines.person, accepted).await;
+        Ok(match accepted {
+            Ok(true) => Answer::Yes,
+            Ok(false) | Err(_) => Answer::No,
+        })
     }
+}
+
+/// What comes of an unknown key.
+enum Answer {
+    /// It is accepted, and to be written down.
+    Yes,
+    /// It is not accepted.
+    No,
+    /// It was written down meanwhile.
+    OnRecord,
 }
 
 /// The authority's algorithm and fingerprint.
 fn authority(certificate: &Certificate) -> Box<str> {
     let key = PublicKey::from(certificate.signature_key().clone());
     format!("{} {}", algorithm_name(&key), fingerprint(&key)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::ssh::options::Prompt;
+
+    const ONE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+    const TWO: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    /// Accepts every key.
+    struct Yes;
+
+    #[async_trait]
+    impl Prompt for Yes {
+        async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+            None
+        }
+
+        async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_accepted_while_others_waited_for_their_turn_is_on_record_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("known_hosts");
+        let options = ConnectOptions::default()
+            .trusted_hosts(file.clone())
+            .prompt(Arc::new(Yes));
+        let target = Target::new("box".parse().unwrap(), "box", 22, "dev");
+        // All of them looked before anything was on record.
+        let judged = async |line: &str| {
+            let judge = KeyJudge::new(KnownHosts::default(), &target, &options);
+            let key: PublicKey = line.parse().unwrap();
+            judge
+                .judge(&PublicKeyOrCertificate::from(key), &AtomicBool::new(false))
+                .await
+        };
+        judged(ONE).await.unwrap();
+        judged(ONE).await.unwrap();
+        let error = judged(TWO).await.unwrap_err();
+        assert!(
+            matches!(error, SshError::HostKeyChanged { .. }),
+            "{error:?}"
+        );
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap(),
+            format!("box {ONE}\n")
+        );
+    }
 }
