@@ -7,7 +7,6 @@ use handover::handoff::{Ending, HandoffError};
 use handover::job::{State, Store, StoreError};
 use rusqlite::Connection;
 
-use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
 use crate::support::{BOX, Stage, entries, grown};
 
@@ -136,8 +135,11 @@ async fn a_job_that_another_machine_sent_is_an_index_entry_and_its_files_stay() 
     assert_eq!(stage.history_here(), after);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_left_alone() {
+    use crate::jobs::{at_work, send};
+
     let stage = Stage::new().await;
     let (sending, job) = at_work(&stage).await;
     let _ = std::fs::remove_file(store_file(&stage));
@@ -150,8 +152,7 @@ async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_l
         .exits(0)
         .document();
     assert_eq!(found["hosts"][0]["adopted"], serde_json::json!([]));
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     stage.run(&["jobs", "--discover"]).await.exits(0);
     let record = stage.jobs().await.remove(0);
     assert_eq!(
@@ -195,8 +196,10 @@ async fn hostile_job_directories_are_left_alone_and_nothing_of_them_is_believed(
         "j000000000-00000f",
         &other("j000000000-00000f").replace("\"directory\": \"/", "\"directory\": \"relative/"),
     );
-    plant("j$(touch x)\u{1b}[2J", &whole);
-    std::os::unix::fs::symlink(&directory, jobs.join("j000000000-000010")).unwrap();
+    let there = |name: &str| stage.named_there(&format!(".local/state/handover/jobs/{name}"));
+    plant("odd", &whole);
+    stage.run_there("mv", &[&there("odd"), &there("j$(touch x)\u{1b}[2J")]);
+    stage.run_there("ln", &["-s", &job, &there("j000000000-000010")]);
     let ran = stage
         .run(&["jobs", "--host", BOX, "--discover"])
         .await
@@ -249,6 +252,7 @@ async fn a_store_that_stays_held_is_an_error_that_says_so_and_the_result_stays()
     assert_eq!(grown(&before, &stage.history_here()).len(), 2);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 #[ignore = "needs root for a tmpfs"]
 async fn a_full_disk_here_is_an_error_that_says_so_and_the_result_stays_on_the_host() {
@@ -293,13 +297,10 @@ async fn a_full_disk_here_is_an_error_that_says_so_and_the_result_stays_on_the_h
 async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
     let stage = Stage::new().await;
     let before = stage.history_here();
-    let state = stage.there(".local/state/handover");
-    std::fs::create_dir_all(&state).unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
-        .arg(&state)
-        .status();
-    assert!(mounted.unwrap().success());
+    std::fs::create_dir_all(stage.there(".local/state/handover")).unwrap();
+    let state = stage.named_there(".local/state/handover");
+    let options = "size=1m,mode=700";
+    stage.run_there("mount", &["-t", "tmpfs", "-o", options, "tmpfs", &state]);
     let session = stage.session.to_string();
     let person = stage.run(&["send", BOX, "--session", &session]).await;
     let script = ["send", BOX, "--session", &session, "--json"];
@@ -308,11 +309,7 @@ async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
         stage.job_directories(),
         stage.all_named("session.json.part"),
     );
-    let unmounted = std::process::Command::new("umount")
-        .arg("-l")
-        .arg(&state)
-        .status();
-    assert!(unmounted.unwrap().success());
+    stage.run_there("umount", &["-l", &state]);
     let person = person.exits(7);
     assert!(
         person.err.contains(BOX) && person.err.contains("free"),

@@ -224,9 +224,15 @@ async fn an_end_is_announced_once_whoever_finds_it() {
     let stage = Stage::new().await;
     let out = stage.here("announced");
     std::fs::create_dir(&out).unwrap();
-    let script = stage.here("tell.sh");
-    std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-    let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
+    let config = if cfg!(windows) {
+        let script = stage.here("tell.cmd");
+        std::fs::write(&script, "@more >\"%~1\\%RANDOM%.json\"\r\n").unwrap();
+        format!("on_finish = [{script:?}, {out:?}]\n")
+    } else {
+        let script = stage.here("tell.sh");
+        std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
+        format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n")
+    };
     std::fs::write(stage.here("config/config.toml"), config).unwrap();
     let job = spawn(&stage, &["RULE await go\nRULE say done"]).await;
     stage.run(&["jobs"]).await.exits(0);

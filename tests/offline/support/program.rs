@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::Stage;
+use super::platform::{KILLED, PROGRAM};
 use super::stage::bounded;
 
 /// A run of the program that has ended.
@@ -30,7 +31,7 @@ pub(crate) struct Started {
 impl Stage {
     /// The program with these arguments, in the project's directory, with this stage's environment alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
+        let mut command = Command::new(PROGRAM);
         command
             .args(arguments)
             .env_clear()
@@ -162,7 +163,26 @@ impl Started {
             .await;
     }
 
+    /// Kills it.
+    pub(crate) async fn killed(mut self) {
+        self.child.start_kill().unwrap();
+        assert_eq!(self.ended().await.code, KILLED);
+    }
+
+    /// Leaves the job that it follows: by Ctrl-C; on Windows, where that is an event of a console, which these tests
+    /// have none of, by killing it.
+    pub(crate) async fn left(self) {
+        #[cfg(unix)]
+        {
+            self.signal("INT").await;
+            self.ended().await.exits(10);
+        }
+        #[cfg(windows)]
+        self.killed().await;
+    }
+
     /// Sends a signal, by its name (`INT`).
+    #[cfg(unix)]
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().await;
