@@ -110,13 +110,13 @@ async fn a_hostile_directory_is_refused_or_is_that_very_directory() {
             assert_eq!(ran.code, Some(2), "{value:?}: {ran:?}");
         } else {
             ran.exits(0);
-            assert!(stage.there(value).is_dir(), "{value:?}");
+            assert!(stage.has_there(&format!("{value}/.")), "{value:?}");
             // The same directory from the hosts file, as a literal string of TOML.
             stage.configure(&format!("directory = '''~/{value}'''"));
             send_with(&stage, "message", "RULE write from-file x")
                 .await
                 .exits(0);
-            assert!(stage.there(value).join("from-file").exists(), "{value:?}");
+            assert!(stage.has_there(&format!("{value}/from-file")), "{value:?}");
             stage.configure("");
         }
     }

@@ -2,7 +2,7 @@
 
 use handover::job::{JobId, JobRecord, Mode, State, Store};
 
-use crate::support::{BOX, Ran, Stage};
+use crate::support::{BOX, Ran, Stage, failing_program};
 
 /// A job that failed because its host was not reached; it is not reached afterwards either.
 async fn never_sent(stage: &Stage) -> JobId {
@@ -148,9 +148,10 @@ async fn jobs_are_filtered_by_what_the_column_shows() {
 async fn an_agent_here_that_says_nothing_or_is_not_there_is_told_so() {
     let stage = Stage::new().await;
     let mut silent = stage.command(&["send", BOX]);
-    silent.env("HANDOVER_OPENCODE", "/bin/false");
+    let (program, status) = failing_program(&stage.here(""));
+    silent.env("HANDOVER_OPENCODE", program);
     let ran = Ran::of(silent).await.exits(12);
-    assert!(ran.err.contains("(exit status: 1)\n"), "{}", ran.err);
+    assert!(ran.err.contains(&format!("{status}\n")), "{}", ran.err);
     assert!(ran.err.contains("run that program by hand"), "{}", ran.err);
 
     let session = stage.session.to_string();

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+#[cfg(unix)]
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover::ssh::{AgentSource, ConnectOptions, Connection, ExecOptions, SshError, Target};
-use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
@@ -17,7 +17,11 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::sshd::{keygen, wait_for};
+use crate::hostile::BOUND;
+use crate::keys::{new_key, write_key};
+#[cfg(unix)]
+use crate::sshd::wait_for;
+#[cfg(unix)]
 use crate::support::{AT_ONCE, connect, run, start};
 
 /// What a server without a word to say has seen.
@@ -102,7 +106,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+        let key = new_key();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let public = key.public_key().to_openssh().unwrap();
@@ -124,7 +128,7 @@ impl Place {
             let _ = session.unwrap().await;
         });
         let identity = home.path().join("id");
-        keygen(&identity, "ed25519", "");
+        write_key(&identity, &new_key());
         let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", port, "anyone");
         target.identity_files.push(identity);
         let mut options = ConnectOptions::default().agent(AgentSource::None);
@@ -144,7 +148,7 @@ async fn until(what: &str, count: &AtomicUsize, wanted: usize) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let in_time = tokio::time::timeout(AT_ONCE, reached).await;
+    let in_time = tokio::time::timeout(BOUND, reached).await;
     assert!(in_time.is_ok(), "{what}: {count:?} and not {wanted}");
 }
 
@@ -152,7 +156,7 @@ async fn until(what: &str, count: &AtomicUsize, wanted: usize) {
 async fn a_command_that_is_dropped_or_late_has_its_channel_closed_once() {
     let place = Place::new().await;
     let (seen, connection) = (&place.seen, &place.connection);
-    let long = || ExecOptions::new("a test").deadline(AT_ONCE * 3);
+    let long = || ExecOptions::new("a test").deadline(BOUND);
     place.may_open.add_permits(2);
 
     // Dropped while it runs.
@@ -181,11 +185,13 @@ async fn a_command_that_is_dropped_or_late_has_its_channel_closed_once() {
 }
 
 /// Whether the process lives whose id is in this file, which it writes as its first deed.
+#[cfg(unix)]
 fn lives(pid: &Path) -> bool {
     let pid = fs::read_to_string(pid).unwrap();
     Path::new("/proc").join(pid.trim()).exists()
 }
 
+#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn the_only_channel_of_a_command_that_is_given_up_goes_to_the_next_one() {

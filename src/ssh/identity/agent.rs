@@ -201,15 +201,16 @@ mod tests {
         let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
         let mut adding = at(Path::new(OPENSSH_PIPE)).await.unwrap();
         adding.add_identity(&key, &[]).await.unwrap();
-        let (mut found, keys) = connect(&AgentSource::Auto, None).await.unwrap().unwrap();
-        let offered: Vec<_> = keys
+        let (mut found, held) = connect(&AgentSource::Auto, None).await.unwrap().unwrap();
+        let offered: Vec<_> = held
+            .keys
             .iter()
             .map(|key| key.public_key().into_owned())
             .collect();
         assert_eq!(offered.len(), 1);
         assert_eq!(offered[0].key_data(), key.public_key().key_data());
         let signature = found
-            .sign_request_signature(&keys[0].public_key(), None, b"a session")
+            .sign_request_signature(&held.keys[0].public_key(), None, b"a session")
             .await
             .unwrap();
         key.public_key()
