@@ -367,7 +367,7 @@ async fn a_job_whose_files_are_gone_from_the_host_is_lost_and_says_so() {
     let directory = stage.job_directories().remove(0);
     let exit = directory.join("exit");
     until("the job ends", || exit.exists()).await;
-    std::fs::remove_dir_all(directory).unwrap();
+    stage.remove_job_there(&directory);
     let failure = stage.collect(&job).await.unwrap_err();
     assert!(
         matches!(failure.error, HandoffError::Vanished { .. }),

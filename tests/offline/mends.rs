@@ -206,7 +206,7 @@ async fn a_job_that_was_not_launched_and_whose_directory_is_gone_is_closed() {
         let before = stage.history_here();
         let (_, directory) = ended_job(&stage).await;
         let record = rewind(&stage, state).await;
-        std::fs::remove_dir_all(directory).unwrap();
+        stage.remove_job_there(&directory);
         is_taken(&stage).await;
         let outcome = stage.collect(&record.id).await.unwrap();
         assert_eq!(outcome.ending, Ending::Closed, "{state}");

@@ -158,6 +158,13 @@ impl Stage {
         );
     }
 
+    /// Removes a job's directory there, with names that Windows need not know.
+    pub(crate) fn remove_job_there(&self, directory: &Path) {
+        let name = directory.file_name().unwrap().to_str().unwrap();
+        let path = self.named_there(&format!(".local/state/handover/jobs/{name}"));
+        self.run_there("rm", &["-r", "--", &path]);
+    }
+
     /// The local agent.
     pub(crate) fn agent_here(&self) -> &Path {
         &self.agent
