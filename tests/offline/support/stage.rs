@@ -135,7 +135,6 @@ impl Stage {
     }
 
     /// Whether there is something of this name below the home there, which need not be a name that Windows knows.
-    #[cfg(unix)]
     pub(crate) fn has_there(&self, path: &str) -> bool {
         self.machine.run("test", &["-e", &self.named_there(path)])
     }
