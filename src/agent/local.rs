@@ -347,60 +347,76 @@ mod tests {
         assert!(!refused("npm/opencode.exe", "C:/R&D/import.json"));
     }
 
+    /// An agent that says this on its two outputs and ends with this code, whatever it is asked for.
+    fn stand_in(root: &Path, out: &str, error: &str, code: i32) -> LocalAgent {
+        std::fs::write(root.join("said.out"), out).unwrap();
+        std::fs::write(root.join("said.err"), error).unwrap();
+        let program = script(root, code);
+        LocalAgent::find(Some(&program)).unwrap()
+    }
+
+    #[cfg(windows)]
+    fn script(root: &Path, code: i32) -> PathBuf {
+        let program = root.join("opencode.cmd");
+        let text = format!(
+            "@type \"%~dp0said.out\"\r\n@type \"%~dp0said.err\" 1>&2\r\n@exit /b {code}\r\n"
+        );
+        std::fs::write(&program, text).unwrap();
+        program
+    }
+
     #[cfg(unix)]
-    fn stand_in(root: &Path, script: &str) -> LocalAgent {
+    fn script(root: &Path, code: i32) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let program = root.join("opencode");
         // Written and closed by another process: no thread that forks meanwhile can hold it open for writing.
         let status = std::process::Command::new("sh")
             .args(["-c", "printf '%s' \"$2\" >\"$1\"", "sh"])
             .arg(&program)
-            .arg(format!("#!/bin/sh\n{script}"))
+            .arg(format!(
+                "#!/bin/sh\ncd \"${{0%/*}}\" && cat said.out && cat said.err >&2\nexit {code}\n"
+            ))
             .status()
             .unwrap();
         assert!(status.success());
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        LocalAgent::find(Some(&program)).unwrap()
+        program
     }
 
-    #[cfg(unix)]
     #[tokio::test]
     async fn an_import_counts_only_when_the_agent_names_the_session() {
         let root = tempfile::tempdir().unwrap();
         let session: SessionId = "ses_1a".parse().unwrap();
         let cases = [
-            ("echo 'Imported session: ses_1a'", true),
-            ("echo notice; echo 'Imported session: ses_1a'; exit 0", true),
-            ("echo 'Imported session: ses_1ab'", false),
-            ("echo 'File not found'", false),
-            ("echo bad >&2; exit 1", false),
+            ("Imported session: ses_1a\n", "", 0, true),
+            ("notice\nImported session: ses_1a\n", "", 0, true),
+            ("Imported session: ses_1ab\n", "", 0, false),
+            ("File not found\n", "", 0, false),
+            ("", "bad\n", 1, false),
         ];
-        for (script, imported) in cases {
-            let agent = stand_in(root.path(), script);
+        for (out, error, code, imported) in cases {
+            let agent = stand_in(root.path(), out, error, code);
             let result = agent
                 .import(&root.path().join("-f $x"), &session, root.path())
                 .await;
-            assert_eq!(result.is_ok(), imported, "{script}: {result:?}");
+            assert_eq!(result.is_ok(), imported, "{out}{error}: {result:?}");
         }
     }
 
-    #[cfg(unix)]
     #[tokio::test]
     async fn an_export_is_a_private_file_and_a_failed_one_leaves_none() {
-        use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
+        // Made anew as a private one: see private_root in src/private_fs/windows.rs.
+        std::fs::remove_dir(root.path()).unwrap();
+        private_fs::create_dir_all(root.path()).unwrap();
         let (session, file): (SessionId, _) =
             ("ses_1a".parse().unwrap(), root.path().join("out.json"));
-        let agent = stand_in(
-            root.path(),
-            "echo \"Exporting session: $2\" >&2; printf '{}'",
-        );
+        let agent = stand_in(root.path(), "{}", "Exporting session: ses_1a\n", 0);
         agent.export(&session, &file).await.unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"{}");
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        let made = std::fs::File::open(&file).unwrap();
+        assert!(!private_fs::others_may_read(&made).unwrap());
+        drop(made);
         assert!(matches!(
             agent.export(&session, &file).await,
             Err(AgentError::Io { .. })
@@ -410,10 +426,7 @@ mod tests {
             "a file that was there before is not ours to remove"
         );
         std::fs::remove_file(&file).unwrap();
-        let agent = stand_in(
-            root.path(),
-            "printf '{\"half'; echo 'Session not found' >&2; exit 1",
-        );
+        let agent = stand_in(root.path(), "{\"half", "Session not found\n", 1);
         let error = agent.export(&session, &file).await.unwrap_err();
         assert!(error.to_string().contains("Session not found"), "{error}");
         assert!(!file.exists());

@@ -431,10 +431,15 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
     #[tokio::test]
     async fn a_directory_that_is_gone_is_named_and_not_the_program() {
-        let (ended, _) = run_sh("true", Some(Path::new("/nowhere/project"))).await;
+        let gone = Some(Path::new("/nowhere/project"));
+        #[cfg(unix)]
+        let (ended, _) = run_sh("true", gone).await;
+        #[cfg(windows)]
+        let (_root, script) = command_script("@exit\r\n");
+        #[cfg(windows)]
+        let (ended, _) = run_cmd(&script, &[], gone).await;
         let error = ended.err().unwrap();
         assert_eq!(
             error.to_string(),

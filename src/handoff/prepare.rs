@@ -4,6 +4,10 @@
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select};
 
 use super::bring_back::{blocking, export, open};
 use super::clock::Skew;
@@ -26,6 +30,8 @@ use crate::ssh::{RemotePath, SshError};
 
 /// What is kept free on the host besides the session and its result, in KiB.
 const DISK_RESERVE_KIB: u64 = 16 << 10;
+/// How long the host's answer is waited for when the export here has failed.
+const ANSWER_BOUND: Duration = Duration::from_secs(5);
 
 impl Sending {
     /// Everything before the launch: nothing runs on the host after a failure here.
@@ -43,16 +49,7 @@ impl Sending {
             client.local_agent()?.can_import_from(&import)?;
         }
         self.reporter.step(Step::Export, session.as_str()).await;
-        let (inspection, (probe, skew)) = futures::try_join!(
-            export_and_inspect(&self.request, &session, &exported),
-            probe(
-                &mut self.link,
-                &self.request,
-                &self.record,
-                &mut self.directory,
-                &self.reporter
-            ),
-        )?;
+        let (inspection, (probe, skew)) = self.export_and_ask(&session, &exported).await?;
         if let Some(message) = inspection.reverted_to.clone() {
             return Err(HandoffError::Reverted { session, message });
         }
@@ -91,6 +88,35 @@ impl Sending {
             .await?;
         reach(FailPoint::Uploaded);
         Ok(directory)
+    }
+
+    /// Exports the session while the host is asked.
+    async fn export_and_ask(
+        &mut self,
+        session: &SessionId,
+        exported: &Path,
+    ) -> Result<(Inspection, (Probe, Skew)), HandoffError> {
+        let exporting = pin!(export_and_inspect(&self.request, session, exported));
+        let asking = pin!(probe(
+            &mut self.link,
+            &self.request,
+            &self.record,
+            &mut self.directory,
+            &self.reporter
+        ));
+        match select(exporting, asking).await {
+            Either::Left((Ok(inspection), asking)) => Ok((inspection, asking.await?)),
+            Either::Left((Err(error), asking)) => {
+                // A host that is being asked may make a directory, which only its answer names. What is wrong with
+                // the host, or that it takes its time, is nothing beside the error here.
+                let _ = tokio::time::timeout(ANSWER_BOUND, asking).await;
+                Err(error)
+            }
+            Either::Right((answer, exporting)) => {
+                let answer = answer?;
+                Ok((exporting.await?, answer))
+            }
+        }
     }
 
     fn session(&self) -> Result<SessionId, HandoffError> {

@@ -177,11 +177,10 @@ async fn an_agent_in_the_search_path_of_the_login_shell_alone_is_found() {
 #[tokio::test]
 async fn a_broken_agent_there_is_refused_before_the_launch() {
     let stage = Stage::new().await;
-    std::fs::write(
-        stage.there(".opencode/bin/opencode"),
+    stage.program_there(
+        ".opencode/bin/opencode",
         "#!/bin/sh\necho 'no such library' >&2\nexit 127\n",
-    )
-    .unwrap();
+    );
     let before = stage.history_here();
     let failure = stage.send("Go on.").await.unwrap_err();
     assert!(

@@ -9,11 +9,13 @@ use crate::jobs::at_work;
 use crate::proxy::Proxy;
 use crate::support::{BOX, Stage, bounded, until};
 
+/// How much longer everything takes under Wine.
+const SLOWNESS: u32 = if cfg!(windows) { 3 } else { 1 };
+
 /// A job that runs with nobody following it.
 async fn left_alone(stage: &Stage) -> JobRecord {
     let (sending, _) = at_work(stage).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     stage.jobs().await.remove(0)
 }
 
@@ -89,7 +91,7 @@ async fn a_silent_host_costs_the_list_no_more_than_its_bound_and_changes_no_stat
     let ran = stage.run(&["jobs", "--json"]).await.exits(0);
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(3), "{took:?}: it is waited for");
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(8) * SLOWNESS, "{took:?}");
     let jobs = ran.document();
     assert_eq!(of(&jobs, &job.id)["state"], "returning");
     for other in &others {
@@ -105,7 +107,7 @@ async fn a_silent_host_costs_the_list_no_more_than_its_bound_and_changes_no_stat
     let some = ["jobs", "--json", "--host", BOX];
     let ran = stage.run(&some).await.exits(0);
     assert_eq!(ran.err, "", "the others are none of its business");
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(3) * SLOWNESS);
     // A model sees the same, and is told nothing of what a host met.
     let model = stage.run(&["jobs", "--for-model"]).await.exits(0);
     assert_eq!(model.document().as_array().unwrap().len(), 3);

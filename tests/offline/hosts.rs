@@ -1,8 +1,6 @@
 //! Awkward hosts: what they lack or do otherwise, and what a handoff makes of it.
 
 use std::collections::HashMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 
 use handover::handoff::{Ending, Failure, HandoffError};
 use handover::ssh::SshError;
@@ -75,7 +73,7 @@ async fn a_good_host_passes_the_check_and_nothing_is_left_there() {
     assert!(found.values().any(|status| status == "fail"), "{found:?}");
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 #[tokio::test]
 async fn a_host_that_ends_processes_at_logout_is_found() {
     let stage = Stage::with(|options| options.kills_at_logout = true).await;
@@ -89,16 +87,11 @@ async fn a_host_that_ends_processes_at_logout_is_found() {
 async fn a_check_that_is_cut_says_so_and_leaves_nothing_there() {
     let stage = Stage::new().await;
     stage.configure("opencode = \"~/slow\"\n");
-    let (slow, hold, began) = (
-        stage.there("slow"),
-        stage.there("hold"),
-        stage.there("began"),
-    );
+    let (hold, began) = (stage.there("hold"), stage.there("began"));
     std::fs::write(&hold, "").unwrap();
     let script = "#!/bin/sh\n[ \"$1\" = models ] || { echo 1.18.33; exit; }\n: >\"$HOME/began\"\n\
                   while [ -e \"$HOME/hold\" ]; do sleep 0.1; done\n";
-    std::fs::write(&slow, script).unwrap();
-    std::fs::set_permissions(&slow, Permissions::from_mode(0o755)).unwrap();
+    stage.program_there("slow", script);
     let checks = stage.there(".local/state/handover/check");
     let arguments = ["check", BOX, "--json", "--model", "standin/m"];
     let cut = async {
@@ -154,13 +147,11 @@ async fn a_host_without_sftp_gets_its_files_over_a_command() {
 
 #[tokio::test]
 async fn an_sftp_of_another_tree_is_noticed_and_not_used() {
-    let jail = tempfile::tempdir().unwrap();
-    let root = jail.path().to_owned();
-    let stage = Stage::with(|options| options.sftp_root = Some(root)).await;
+    let stage = Stage::jailed().await;
     works(&stage).await;
     assert_eq!(check(&stage, 0, &[]).await["sftp"], "warn");
     assert_eq!(
-        crate::support::entries(jail.path()).len(),
+        crate::support::entries(&stage.jail()).len(),
         0,
         "nothing is written there"
     );
@@ -244,6 +235,7 @@ async fn a_work_directory_that_is_a_file_is_refused() {
     assert_eq!(stage.job_directories().len(), 0);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn this_very_machine_with_the_same_sessions_is_refused() {
     let stage = Stage::new().await;

@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use crate::kill::carriers;
 use crate::support::{BOX, Stage, Started, grown, until};
+use crate::sync::field;
 
 pub(crate) fn send<'a>(session: &'a str, message: &'a str) -> Vec<&'a str> {
     let mode = "--round-trip";
@@ -22,11 +23,16 @@ pub(crate) fn send<'a>(session: &'a str, message: &'a str) -> Vec<&'a str> {
     ]
 }
 
-const SLOW: &str = "RULE say on\nRULE sleep 3\nRULE say done";
+/// Longer under Wine, where a program takes its time to start.
+const SLOW: &str = if cfg!(windows) {
+    "RULE say on\nRULE sleep 25\nRULE say done"
+} else {
+    "RULE say on\nRULE sleep 3\nRULE say done"
+};
 
 /// Adds a turn to the session here, as a person at the agent does.
 async fn go_on_here(stage: &Stage) {
-    let mut command = Command::new(stage.here("bin/opencode"));
+    let mut command = Command::new(stage.agent_here());
     let session = format!("--session={}", stage.session);
     command.args([
         "run",
@@ -74,7 +80,7 @@ async fn two_sessions_go_to_one_host_at_once() {
 #[tokio::test]
 async fn a_live_one_way_job_blocks_a_handoff_and_an_ended_one_does_not() {
     let stage = Stage::new().await;
-    let handoff = stage.round_trip("RULE sleep 3").mode(Mode::OneWay);
+    let handoff = stage.round_trip(SLOW).mode(Mode::OneWay);
     let first = handoff.start().outcome().await.unwrap();
     let refused = stage.send("Go on.").await.unwrap_err();
     assert!(
@@ -175,6 +181,7 @@ pub(crate) async fn at_work(stage: &Stage) -> (Started, String) {
     (sending, job)
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn an_interrupted_watch_detaches_and_the_job_goes_on_and_is_collected() {
     let stage = Stage::new().await;
@@ -207,9 +214,14 @@ async fn a_time_limit_detaches_with_the_command_that_collects() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let session = stage.session.to_string();
-    let message = "RULE say on\nRULE sleep 6\nRULE say done";
+    // The launch is before the limit, and the end after it, also under Wine.
+    let (message, limit) = if cfg!(windows) {
+        ("RULE say on\nRULE sleep 40\nRULE say done", "30s")
+    } else {
+        ("RULE say on\nRULE sleep 6\nRULE say done", "4s")
+    };
     let mut arguments = vec!["send", BOX, "--round-trip", "--session", &session];
-    arguments.extend(["--message", message, "--timeout", "4s"]);
+    arguments.extend(["--message", message, "--timeout", limit]);
     let ran = stage.run(&arguments).await.exits(10);
     let job = stage.jobs().await[0].id.to_string();
     assert!(
@@ -222,6 +234,7 @@ async fn a_time_limit_detaches_with_the_command_that_collects() {
     assert_eq!(grown(&before, &stage.history_here()).len(), 2);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn an_interrupt_before_the_launch_calls_the_handoff_off() {
     let stage = Stage::new().await;
@@ -252,8 +265,7 @@ async fn after_a_client_that_was_killed_the_job_is_finished_or_closed_by_collect
         let session = stage.session.to_string();
         let mut sending = stage.begin(&send(&session, "RULE say on\nRULE sleep 1\nRULE say done"));
         sending.step(step).await;
-        sending.signal("KILL").await;
-        assert_eq!(sending.ended().await.code, None);
+        sending.killed().await;
         let record = stage.jobs().await.remove(0);
         if record.collected_ms.is_some() {
             assert_eq!(step, "cleanup");
@@ -287,8 +299,7 @@ async fn a_job_that_was_recorded_and_never_sent_is_closed_by_collecting_it() {
     stage.settings_here("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=20\n");
     let mut sending = stage.begin(&send(&session, "Go on."));
     sending.step("export").await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     stage.settings_here("");
     let job = stage.jobs().await[0].id.to_string();
     stage
@@ -314,8 +325,7 @@ async fn a_runner_that_was_killed_is_told_and_its_session_is_free_once_its_agent
         let mut sending = stage.begin(&send(&session, message));
         let job = sending.step("launch").await;
         sending.says("on").await;
-        sending.signal("INT").await;
-        sending.ended().await.exits(10);
+        sending.left().await;
         let directory = stage.job_directories().remove(0);
         let nonce = std::fs::read_to_string(directory.join("claim/nonce")).unwrap();
         let mark = format!("HANDOVER_RUN={}", nonce.trim());
@@ -326,10 +336,7 @@ async fn a_runner_that_was_killed_is_told_and_its_session_is_free_once_its_agent
             &["guard", "started"]
         };
         for file in files {
-            let text = std::fs::read_to_string(directory.join(file)).unwrap();
-            let pid = text.lines().find_map(|line| line.strip_prefix("pid="));
-            let killed = Command::new("kill").args(["-KILL", pid.unwrap()]).status();
-            assert!(killed.await.unwrap().success());
+            stage.run_there("kill", &["-KILL", &field(&directory.join(file), "pid=")]);
         }
         // Whoever asks is told that the session is taken, or the agent is gone by then.
         let ran = stage.run(&["status", &job, "--json"]).await.exits(0);
@@ -360,7 +367,7 @@ async fn a_job_whose_files_are_gone_from_the_host_is_lost_and_says_so() {
     let directory = stage.job_directories().remove(0);
     let exit = directory.join("exit");
     until("the job ends", || exit.exists()).await;
-    std::fs::remove_dir_all(directory).unwrap();
+    stage.remove_job_there(&directory);
     let failure = stage.collect(&job).await.unwrap_err();
     assert!(
         matches!(failure.error, HandoffError::Vanished { .. }),

@@ -6,7 +6,8 @@ use handover::job::{Mode, State, Store};
 use crate::jobs::{at_work, send};
 use crate::proxy::Cut;
 use crate::returns::ended_job;
-use crate::support::{Stage, bounded, grown, until};
+use crate::support::{Machine, Stage, bounded, grown, until};
+use crate::sync::field;
 
 #[tokio::test]
 async fn a_killed_job_has_no_agent_any_more_and_what_it_had_done_is_collected() {
@@ -55,7 +56,7 @@ pub(crate) fn carriers(mark: &str) -> usize {
             .split(|byte| *byte == 0)
             .any(|line| line == mark.as_bytes())
     };
-    let entries = std::fs::read_dir("/proc").unwrap();
+    let entries = std::fs::read_dir(Machine::processes()).unwrap();
     entries.flatten().filter(carries).count()
 }
 
@@ -92,8 +93,7 @@ async fn a_job_whose_sender_died_before_the_launch_is_closed_by_a_kill() {
         let session = stage.session.to_string();
         let mut sending = stage.begin(&send(&session, "Go on."));
         sending.step(step).await;
-        sending.signal("KILL").await;
-        sending.ended().await;
+        sending.killed().await;
         let ran = stage.run(&["kill", "-", "--json"]).await.exits(0);
         let document = ran.document();
         if document["outcome"] != "closed" {
@@ -113,7 +113,10 @@ async fn a_sender_that_is_still_at_it_finds_its_job_closed() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let session = stage.session.to_string();
-    stage.settings_here("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=4\n");
+    let seconds = if cfg!(windows) { 30 } else { 4 };
+    stage.settings_here(&format!(
+        "STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS={seconds}\n"
+    ));
     let mut sending = stage.begin(&send(&session, "Go on."));
     sending.step("probe").await;
     let ran = stage.run(&["kill", "-", "--json"]).await.exits(0);
@@ -155,17 +158,11 @@ async fn an_agent_whose_runner_was_killed_is_ended_all_the_same() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let (sending, job) = at_work(&stage).await;
-    sending.signal("INT").await;
-    sending.ended().await.exits(10);
+    sending.left().await;
     let directory = stage.job_directories().remove(0);
     // Its guard first, which would take its place.
     for file in ["guard", "started"] {
-        let text = std::fs::read_to_string(directory.join(file)).unwrap();
-        let pid = text.lines().find_map(|line| line.strip_prefix("pid="));
-        let killed = std::process::Command::new("kill")
-            .args(["-KILL", pid.unwrap()])
-            .status();
-        assert!(killed.unwrap().success());
+        stage.run_there("kill", &["-KILL", &field(&directory.join(file), "pid=")]);
     }
     let ran = stage
         .run(&["kill", &job, "--grace", "1s", "--json"])
@@ -182,8 +179,7 @@ async fn an_agent_whose_runner_was_killed_is_ended_all_the_same() {
 async fn a_kill_whose_host_is_not_reached_changes_nothing() {
     let stage = Stage::new().await;
     let (sending, job) = at_work(&stage).await;
-    sending.signal("INT").await;
-    sending.ended().await.exits(10);
+    sending.left().await;
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let record = store.find(&job).await.unwrap();
     stage.proxy.refuse();

@@ -98,7 +98,7 @@ async fn a_model_gets_a_bounded_end_of_the_events() {
     let events = ran.document()["events"].as_array().unwrap().clone();
     assert_eq!(events.len(), 40);
     assert_eq!(events[38]["text"], "the end");
-    assert!(!ran.out.contains(stage.there("").to_str().unwrap()));
+    assert!(!ran.out.contains(&stage.named_there("")));
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The offline tier: handoffs against the demonstration's server with the stand-in agent on both sides, and a
 //! network between them that delays, cuts and falls silent.
-#![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
     reason = "the helpers of these tests fail as the tests do"
@@ -33,6 +32,7 @@ mod store;
 mod sync;
 mod trips;
 mod wait;
+#[cfg(unix)]
 mod watch;
 mod watchdogs;
 mod words;

@@ -1,6 +1,5 @@
 //! Second attempts: what an earlier process left half done is finished, closed or refused by collecting it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use handover::events::{Event, Step};
@@ -39,16 +38,9 @@ async fn is_free(stage: &Stage) {
     stage.run(&send(&session, "Go on.")).await.exits(0);
 }
 
-/// A host whose SFTP shows another tree than its shell.
-async fn jailed(root: &Path) -> Stage {
-    let root = root.to_owned();
-    Stage::with(|options| options.sftp_root = Some(root)).await
-}
-
 #[tokio::test]
 async fn a_job_is_collected_from_a_host_whose_sftp_shows_another_tree() {
-    let jail = tempfile::tempdir().unwrap();
-    let stage = jailed(jail.path()).await;
+    let stage = Stage::jailed().await;
     let before = stage.history_here();
     let (job, _) = ended_job(&stage).await;
     let outcome = stage.collect(&job).await.unwrap();
@@ -59,12 +51,10 @@ async fn a_job_is_collected_from_a_host_whose_sftp_shows_another_tree() {
 
 #[tokio::test]
 async fn a_detached_job_is_followed_where_sftp_shows_another_tree() {
-    let jail = tempfile::tempdir().unwrap();
-    let stage = jailed(jail.path()).await;
+    let stage = Stage::jailed().await;
     let before = stage.history_here();
     let (sending, job) = at_work(&stage).await;
-    sending.signal("INT").await;
-    sending.ended().await.exits(10);
+    sending.left().await;
     let outcome = stage.collect(&job).await.unwrap();
     assert_eq!(outcome.ending, Ending::Completed);
     assert_eq!(grown(&before, &stage.history_here())[1].text(), "on\ndone");
@@ -201,8 +191,7 @@ async fn a_clean_up_whose_process_was_killed_is_finished_by_collecting_again() {
         let job = sending.step("import").await;
         stage.proxy.silence();
         sending.step("cleanup").await;
-        sending.signal("KILL").await;
-        assert_eq!(sending.ended().await.code, None);
+        sending.killed().await;
         stage.proxy.cut_all(Cut::Reset);
         stage.proxy.resume();
         assert_eq!(grown(&before, &stage.history_here())[1].text(), "done");
@@ -217,7 +206,7 @@ async fn a_job_that_was_not_launched_and_whose_directory_is_gone_is_closed() {
         let before = stage.history_here();
         let (_, directory) = ended_job(&stage).await;
         let record = rewind(&stage, state).await;
-        std::fs::remove_dir_all(directory).unwrap();
+        stage.remove_job_there(&directory);
         is_taken(&stage).await;
         let outcome = stage.collect(&record.id).await.unwrap();
         assert_eq!(outcome.ending, Ending::Closed, "{state}");
@@ -262,8 +251,7 @@ async fn a_job_is_followed_by_one_process_at_a_time() {
         .error("job_busy");
     assert_eq!(error["job"], job.as_str());
     assert_eq!(stage.history_here(), before);
-    sending.signal("KILL").await;
-    assert_eq!(sending.ended().await.code, None);
+    sending.killed().await;
     stage.proxy.cut_all(Cut::Reset);
     stage.proxy.resume();
     stage.run(&["collect", &job, "--json"]).await.exits(0);
@@ -306,6 +294,7 @@ async fn a_message_that_came_without_one_of_its_parts_is_not_taken_for_back() {
     assert_eq!(stage.job_directories().len(), 0);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_collection_that_is_left_before_the_host_answers_ends_detached() {
     let stage = Stage::new().await;
@@ -317,8 +306,7 @@ async fn a_collection_that_is_left_before_the_host_answers_ends_detached() {
     let session = session.to_string();
     let mut sending = stage.begin(&send(&session, "Go on."));
     let unknown = sending.step("export").await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     stage.settings_here("");
     let records = stage.jobs().await;
     assert!(records[0].remote.is_none() && records[1].remote.is_some());

@@ -1,10 +1,13 @@
 //! The program's manners: what goes where, who may read it, and what is left behind.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 
-use crate::support::{BOX, Ran, Stage, entries, grown, until, walk};
+#[cfg(unix)]
+use crate::support::entries;
+use crate::support::{BOX, Ran, Stage, grown, until, walk};
 
 #[tokio::test]
 async fn results_go_to_stdout_and_talk_to_stderr() {
@@ -226,7 +229,9 @@ async fn the_log_file_keeps_the_steps_whatever_stderr_is_to_show() {
 }
 
 /// Everything below a directory that others than its owner can do something with.
+#[cfg(unix)]
 fn open_to_others(directory: &Path) -> Vec<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
     let mut open = Vec::new();
     walk(directory, &mut |path| {
         if let Ok(metadata) = path.symlink_metadata()
@@ -239,8 +244,10 @@ fn open_to_others(directory: &Path) -> Vec<PathBuf> {
     open
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn what_is_written_on_either_side_is_private_from_the_first_moment() {
+    use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
     // A lax mask on the host must not matter.
     std::fs::write(stage.there(".profile"), "umask 000\n").unwrap();
@@ -369,6 +376,7 @@ async fn a_missing_agent_here_is_told_before_anything_is_sent() {
     assert!(stage.jobs().await.iter().all(|job| !job.state.is_live()));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn the_demonstration_shows_a_round_trip_and_leaves_nothing_behind() {
     let stage = Stage::new().await;
@@ -392,6 +400,15 @@ async fn the_demonstration_shows_a_round_trip_and_leaves_nothing_behind() {
     let ran = Ran::of(command).await.exits(0);
     assert_eq!(ran.document()["outcome"], "completed");
     assert!(entries(&temporary).is_empty());
+}
+
+#[cfg(windows)]
+#[tokio::test]
+async fn the_demonstration_needs_a_posix_shell_and_says_so() {
+    let stage = Stage::new().await;
+    let ran = stage.run(&["demo"]).await;
+    assert!(ran.code.is_some_and(|code| code != 0), "{ran:?}");
+    assert!(ran.err.contains("POSIX shell"), "{}", ran.err);
 }
 
 #[test]

@@ -59,8 +59,7 @@ async fn a_live_job_is_never_pruned() {
     let (sending, _) = at_work(&stage).await;
     assert_eq!(pruned(&stage, &["--force"]).await, serde_json::json!([]));
     // A record that says it has ended while its runner lives.
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let mut record = store.list().await.unwrap().remove(0);
     record.enter(State::Failed);
@@ -96,8 +95,7 @@ async fn a_job_that_lived_on_a_host_that_is_gone_can_be_given_up() {
     let (sending, _) = at_work(&stage).await;
     let forget = ["--forget-host", "box", "--force"];
     assert_eq!(pruned(&stage, &forget).await[0]["done"], "kept_busy");
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     assert_eq!(
         pruned(&stage, &["--forget-host", "box"]).await,
         serde_json::json!([])

@@ -146,8 +146,7 @@ async fn a_message_to_a_job_that_was_not_launched_is_refused_and_says_so() {
         let session = stage.session.to_string();
         let mut sending = stage.begin(&send(&session, "Go on."));
         sending.step(step).await;
-        sending.signal("KILL").await;
-        sending.ended().await;
+        sending.killed().await;
         let claimed = |job: &std::path::PathBuf| job.join("claim").exists();
         if stage.job_directories().iter().any(claimed) {
             // It had got as far as the launch.

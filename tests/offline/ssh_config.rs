@@ -1,11 +1,8 @@
 //! Hosts that `~/.ssh/config` names, or says more of than the hosts file does.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-
 use serde_json::Value;
 
-use crate::support::{BOX, Ran, Stage};
+use crate::support::{BOX, Ran, Stage, write_private};
 
 /// Takes the hosts file away and writes an ssh_config: the host at the proxy, and these lines.
 fn named_there(stage: &Stage, name: &str, more: &str) {
@@ -26,9 +23,7 @@ fn named_there(stage: &Stage, name: &str, more: &str) {
 }
 
 fn write(stage: &Stage, text: &str) {
-    let path = stage.here(".ssh/config");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    write_private(&stage.here(".ssh/config"), text);
 }
 
 fn message(error: &Value) -> String {
@@ -265,12 +260,14 @@ async fn what_has_no_effect_is_told_once_by_v_and_by_the_check() {
     assert!(!quiet.err.contains("INFO"), "{}", quiet.err);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_others_can_write_stops_everything() {
+    use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
     write(&stage, "Host far\n");
     let path = stage.here(".ssh/config");
-    std::fs::set_permissions(&path, Permissions::from_mode(0o622)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o622)).unwrap();
     let error = stage
         .run(&["hosts", "--json"])
         .await

@@ -1,6 +1,5 @@
 //! The store of records: damaged, lost, held by another process; what the hosts still know.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -137,6 +136,7 @@ async fn a_job_that_another_machine_sent_is_an_index_entry_and_its_files_stay() 
     assert_eq!(stage.history_here(), after);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_left_alone() {
     let stage = Stage::new().await;
@@ -154,8 +154,7 @@ async fn a_job_that_runs_is_adopted_running_and_one_whose_client_is_at_work_is_l
         .exits(0)
         .document();
     assert_eq!(found["hosts"][0]["adopted"], serde_json::json!([]));
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     stage.run(&["jobs", "--discover"]).await.exits(0);
     let record = stage.jobs().await.remove(0);
     assert_eq!(
@@ -199,8 +198,10 @@ async fn hostile_job_directories_are_left_alone_and_nothing_of_them_is_believed(
         "j000000000-00000f",
         &other("j000000000-00000f").replace("\"directory\": \"/", "\"directory\": \"relative/"),
     );
-    plant("j$(touch x)\u{1b}[2J", &whole);
-    std::os::unix::fs::symlink(&directory, jobs.join("j000000000-000010")).unwrap();
+    let there = |name: &str| stage.named_there(&format!(".local/state/handover/jobs/{name}"));
+    plant("odd", &whole);
+    stage.run_there("mv", &[&there("odd"), &there("j$(touch x)\u{1b}[2J")]);
+    stage.run_there("ln", &["-s", &job, &there("j000000000-000010")]);
     let ran = stage
         .run(&["jobs", "--host", BOX, "--discover"])
         .await
@@ -253,6 +254,7 @@ async fn a_store_that_stays_held_is_an_error_that_says_so_and_the_result_stays()
     assert_eq!(grown(&before, &stage.history_here()).len(), 2);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 #[ignore = "needs root for a tmpfs"]
 async fn a_full_disk_here_is_an_error_that_says_so_and_the_result_stays_on_the_host() {
@@ -297,13 +299,10 @@ async fn a_full_disk_here_is_an_error_that_says_so_and_the_result_stays_on_the_h
 async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
     let stage = Stage::new().await;
     let before = stage.history_here();
-    let state = stage.there(".local/state/handover");
-    std::fs::create_dir_all(&state).unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
-        .arg(&state)
-        .status();
-    assert!(mounted.unwrap().success());
+    std::fs::create_dir_all(stage.there(".local/state/handover")).unwrap();
+    let state = stage.named_there(".local/state/handover");
+    let options = "size=1m,mode=700";
+    stage.run_there("mount", &["-t", "tmpfs", "-o", options, "tmpfs", &state]);
     let session = stage.session.to_string();
     let person = stage.run(&["send", BOX, "--session", &session]).await;
     let script = ["send", BOX, "--session", &session, "--json"];
@@ -312,11 +311,7 @@ async fn a_full_disk_there_is_an_error_that_says_so_and_nothing_is_left() {
         stage.job_directories(),
         stage.all_named("session.json.part"),
     );
-    let unmounted = std::process::Command::new("umount")
-        .arg("-l")
-        .arg(&state)
-        .status();
-    assert!(unmounted.unwrap().success());
+    stage.run_there("umount", &["-l", &state]);
     let person = person.exits(7);
     assert!(
         person.err.contains(BOX) && person.err.contains("free"),
@@ -446,8 +441,7 @@ async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_fol
     let stage = Stage::new().await;
     let out = stage.announces();
     let (sending, job) = at_work(&stage).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     let exit = stage.job_directories()[0].join("exit");
     until("the end of the job", || exit.exists()).await;
     // As a process holds it that follows the job, and has not seen the end yet.
@@ -480,13 +474,11 @@ async fn a_host_has_no_say_in_which_session_can_be_handed_over() {
     let event = serde_json::json!({
         "type": "text", "timestamp": 1, "sessionID": session, "part": { "text": "mine" }
     });
-    let forger = stage.there("forger");
     let script = format!(
         "#!/bin/sh\nif [ \"$1\" = run ] && mkdir \"$HOME/forged\" 2>/dev/null; then echo '{event}'; fi\n\
          exec \"$HOME/.opencode/bin/opencode\" \"$@\"\n"
     );
-    std::fs::write(&forger, script).unwrap();
-    std::fs::set_permissions(&forger, std::fs::Permissions::from_mode(0o755)).unwrap();
+    stage.program_there("forger", &script);
     stage.configure("opencode = \"~/forger\"");
     let prompt = "RULE await go\nRULE say done";
     let ran = stage.run(&["run", BOX, "--json", prompt]).await.exits(0);

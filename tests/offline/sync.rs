@@ -23,8 +23,7 @@ async fn a_job_that_ended_while_nobody_looked_is_known_after_a_sync_and_collecte
     let stage = Stage::new().await;
     let before = stage.history_here();
     let (sending, job) = at_work(&stage).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     assert_eq!(only(&stage).await.state, State::Running);
     let exit = stage.job_directories()[0].join("exit");
     until("the job ends", || exit.exists()).await;
@@ -61,8 +60,7 @@ async fn a_job_that_runs_is_found_running_and_one_that_is_followed_is_left_alone
     let (sending, _) = at_work(&stage).await;
     let found = synced(&stage).await;
     assert_eq!(found["followed"], true);
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     let found = synced(&stage).await;
     assert_eq!(
         (&found["followed"], &found["state"]),
@@ -79,8 +77,7 @@ async fn a_job_that_was_recorded_and_never_launched_is_closed_and_its_session_is
         stage.settings_here("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=20\n");
         let mut sending = stage.begin(&send(&session, "Go on."));
         sending.step(step).await;
-        sending.signal("KILL").await;
-        sending.ended().await;
+        sending.killed().await;
         stage.settings_here("");
         let found = synced(&stage).await;
         assert_eq!(found["state"], "killed", "{step}: {found}");
@@ -91,6 +88,7 @@ async fn a_job_that_was_recorded_and_never_launched_is_closed_and_its_session_is
     }
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_slow_client_cannot_launch_what_was_closed() {
     let stage = Stage::new().await;
@@ -116,8 +114,7 @@ async fn a_slow_client_cannot_launch_what_was_closed() {
 async fn a_host_that_is_not_reached_changes_nothing_and_the_others_are_looked_at() {
     let stage = Stage::new().await;
     let (sending, _) = at_work(&stage).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     // A second job on a host that nothing listens on any more.
     let store = Store::open(&stage.options().places.store_file()).unwrap();
     let mut gone = only(&stage).await;
@@ -176,8 +173,7 @@ async fn what_was_brought_back_and_not_tidied_up_is_tidied_up() {
     collecting.step("import").await;
     stage.proxy.silence();
     collecting.step("cleanup").await;
-    collecting.signal("KILL").await;
-    collecting.ended().await;
+    collecting.killed().await;
     stage.proxy.cut_all(Cut::Reset);
     stage.proxy.resume();
     let after = stage.history_here();
@@ -220,20 +216,13 @@ pub(crate) fn field(file: &std::path::Path, key: &str) -> String {
     found.unwrap_or_default().to_owned()
 }
 
-pub(crate) async fn kill_process(pid: &str) {
-    let killed = tokio::process::Command::new("kill")
-        .args(["-KILL", pid])
-        .status();
-    assert!(killed.await.unwrap().success());
-}
-
 #[tokio::test]
 async fn an_agent_that_the_system_killed_is_failed_with_its_signal_and_what_it_did_is_collected() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let (sending, job) = at_work(&stage).await;
     let agent = stage.job_directories()[0].join("agent");
-    kill_process(&field(&agent, "pid=")).await;
+    stage.run_there("kill", &["-KILL", &field(&agent, "pid=")]);
     let error = sending.ended().await.exits(9).error("remote_failed");
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("signal 9"), "{message}");
@@ -247,8 +236,7 @@ async fn a_job_of_an_earlier_boot_is_lost_and_its_files_are_kept() {
     let stage = Stage::new().await;
     let before = stage.history_here();
     let (sending, job) = at_work(&stage).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
     let directory = stage.job_directories().remove(0);
     let started = directory.join("started");
     let boot = field(&started, "boot=");
@@ -287,20 +275,14 @@ async fn a_half_written_result_is_never_taken_for_one() {
     let part = directory.join("back.json.part");
     until("the export", || part.exists()).await;
     std::fs::write(&part, "{\"info\":{},\"messages\":[").unwrap();
+    // Whoever takes the runner's place exports anew.
+    stage.settings_there("");
     let runner = directory.join("started");
-    kill_process(&field(&runner, "pid=")).await;
+    stage.run_there("kill", &["-KILL", &field(&runner, "pid=")]);
+    until("the end", || directory.join("exit").exists()).await;
     let found = synced(&stage).await;
     assert_eq!(found["state"], "failed", "{found}");
-    stage
-        .run(&["collect", &job, "--json"])
-        .await
-        .exits(9)
-        .error("vanished");
     assert_eq!(stage.history_here(), before);
-    assert!(!directory.join("back.json").exists());
-    // What the agent had done is not lost: ending the job exports it anew.
-    stage.settings_there("");
-    stage.run(&["kill", &job, "--json"]).await.exits(0);
     stage.run(&["collect", &job, "--json"]).await.exits(0);
     assert_eq!(grown(&before, &stage.history_here())[1].text(), "worked");
 }

@@ -3,7 +3,6 @@
 use handover::job::State;
 use serde_json::Value;
 
-use crate::jobs::send;
 use crate::support::{Stage, bounded, until};
 
 pub(crate) async fn spawn(stage: &Stage, arguments: &[&str]) -> String {
@@ -67,8 +66,11 @@ async fn waiting_ends_with_the_jobs_and_tells_how_they_ended() {
     stage.run(&["wait", &good]).await.exits(0);
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_job_whose_sender_is_at_work_is_waited_for() {
+    use crate::jobs::send;
+
     let stage = Stage::new().await;
     let session = stage.session.to_string();
     let mut sending = stage.begin(&send(&session, "RULE say done"));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::proxy::Cut;
 use crate::support::{BOX, Stage, bounded, grown, until};
-use crate::sync::{field, kill_process};
+use crate::sync::field;
 use crate::wait::{shows, spawn, touch};
 
 fn has(job: &Value, name: &str) -> bool {
@@ -48,8 +48,7 @@ async fn an_export_that_hangs_is_shown_as_stalled_by_everybody_and_ended_by_nobo
         .document(|document| warns(document, "the export has not ended within 1s"))
         .await;
     recorded(&stage, "the stall", |job| job.attributes.stalled.is_some()).await;
-    collecting.signal("INT").await;
-    collecting.ended().await.exits(10);
+    collecting.left().await;
     for _ in 0..2 {
         let status = stage.run(&["status", "--json", &job]).await.exits(0);
         assert!(has(&status.document(), "stalled"), "{}", status.out);
@@ -61,7 +60,7 @@ async fn an_export_that_hangs_is_shown_as_stalled_by_everybody_and_ended_by_nobo
     stage.run(&["wait", "--timeout=2s", &job]).await.exits(10);
     assert!(!directory.join("kill").exists(), "nobody has ended it");
 
-    kill_process(&field(&directory.join("agent"), "pid=")).await;
+    stage.run_there("kill", &["-KILL", &field(&directory.join("agent"), "pid=")]);
     watching.document(|job| job["state"] == "failed").await;
     watching.ended().await;
     assert_eq!(only(&stage).await.attributes, Attributes::default());
@@ -106,8 +105,7 @@ async fn attaching_makes_no_noise_of_a_silent_agent() {
     collecting.says("on").await;
     let flights = stage.proxy.flights();
     until("a few looks", || stage.proxy.flights() > flights + 4).await;
-    collecting.signal("INT").await;
-    collecting.ended().await.exits(10);
+    collecting.left().await;
     let after = only(&stage).await;
     assert_eq!(after.usage, before.usage);
     assert_eq!(after.attributes, before.attributes);
@@ -197,8 +195,7 @@ async fn nothing_is_odd_about_a_job_whose_end_a_sync_has_found() {
     let mut sending = stage.begin(&send);
     sending.says("on").await;
     recorded(&stage, "the stall", |job| job.attributes.stalled.is_some()).await;
-    sending.signal("INT").await;
-    sending.ended().await.exits(10);
+    sending.left().await;
     stage.proxy.refuse();
     stage.run(&["status", "-"]).await.exits(0);
     let odd = only(&stage).await.attributes.names();
@@ -229,8 +226,7 @@ async fn whoever_meets_an_outage_says_so_in_the_record() {
     assert_eq!(only(&stage).await.state, State::Running);
     stage.proxy.resume();
     recorded(&stage, "the end of the outage", |job| !away(job)).await;
-    sending.signal("KILL").await;
-    sending.ended().await;
+    sending.killed().await;
 
     stage.proxy.refuse();
     stage.run(&["sync"]).await.exits(4);

@@ -2,7 +2,7 @@
 
 use handover::job::{JobId, JobRecord, Mode, State, Store};
 
-use crate::support::{BOX, Ran, Stage};
+use crate::support::{BOX, Ran, Stage, failing_program};
 
 /// A job that failed because its host was not reached; it is not reached afterwards either.
 async fn never_sent(stage: &Stage) -> JobId {
@@ -46,12 +46,7 @@ async fn a_job_that_was_never_sent_is_told_as_that_without_a_connection() {
 
     let ran = stage.run(&["say", "-", "hi", "--json"]).await.exits(8);
     let error = ran.error("not_launched");
-    assert!(
-        error["message"]
-            .as_str()
-            .unwrap()
-            .contains("never launched")
-    );
+    assert!(error["message"].as_str().unwrap().contains("not launched"));
     assert!(error["hint"].as_str().unwrap().contains(job), "{error}");
 
     let error = stage
@@ -148,9 +143,10 @@ async fn jobs_are_filtered_by_what_the_column_shows() {
 async fn an_agent_here_that_says_nothing_or_is_not_there_is_told_so() {
     let stage = Stage::new().await;
     let mut silent = stage.command(&["send", BOX]);
-    silent.env("HANDOVER_OPENCODE", "/bin/false");
+    let (program, status) = failing_program(&stage.here(""));
+    silent.env("HANDOVER_OPENCODE", program);
     let ran = Ran::of(silent).await.exits(12);
-    assert!(ran.err.contains("(exit status: 1)\n"), "{}", ran.err);
+    assert!(ran.err.contains(&format!("{status}\n")), "{}", ran.err);
     assert!(ran.err.contains("run that program by hand"), "{}", ran.err);
 
     let session = stage.session.to_string();

@@ -1,18 +1,14 @@
-//! What nobody waits for any more: the channel of a command is closed, wherever it was, and the question of a dial is
-//! over.
+//! Commands that nobody waits for any more: their channel is closed, wherever they were.
 
 use std::fs;
 use std::net::Ipv4Addr;
+#[cfg(unix)]
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use handover::ssh::{
-    AgentSource, ConnectOptions, Connection, ExecOptions, Prompt, SshError, Target, UnknownHostKey,
-};
-use russh::keys::{Algorithm, PrivateKey};
+use handover::ssh::{AgentSource, ConnectOptions, Connection, ExecOptions, SshError, Target};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
@@ -20,10 +16,13 @@ use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
-use crate::sshd::{keygen, wait_for};
-use crate::support::{AT_ONCE, behind, connect, run, start};
+use crate::hostile::BOUND;
+use crate::keys::{new_key, write_key};
+#[cfg(unix)]
+use crate::sshd::wait_for;
+#[cfg(unix)]
+use crate::support::{AT_ONCE, connect, run, start};
 
 /// What a server without a word to say has seen.
 #[derive(Debug, Default)]
@@ -107,7 +106,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+        let key = new_key();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let public = key.public_key().to_openssh().unwrap();
@@ -129,7 +128,7 @@ impl Place {
             let _ = session.unwrap().await;
         });
         let identity = home.path().join("id");
-        keygen(&identity, "ed25519", "");
+        write_key(&identity, &new_key());
         let mut target = Target::new("box".parse().unwrap(), "127.0.0.1", port, "anyone");
         target.identity_files.push(identity);
         let mut options = ConnectOptions::default().agent(AgentSource::None);
@@ -149,7 +148,7 @@ async fn until(what: &str, count: &AtomicUsize, wanted: usize) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let in_time = tokio::time::timeout(AT_ONCE, reached).await;
+    let in_time = tokio::time::timeout(BOUND, reached).await;
     assert!(in_time.is_ok(), "{what}: {count:?} and not {wanted}");
 }
 
@@ -157,7 +156,7 @@ async fn until(what: &str, count: &AtomicUsize, wanted: usize) {
 async fn a_command_that_is_dropped_or_late_has_its_channel_closed_once() {
     let place = Place::new().await;
     let (seen, connection) = (&place.seen, &place.connection);
-    let long = || ExecOptions::new("a test").deadline(AT_ONCE * 3);
+    let long = || ExecOptions::new("a test").deadline(BOUND);
     place.may_open.add_permits(2);
 
     // Dropped while it runs.
@@ -186,11 +185,13 @@ async fn a_command_that_is_dropped_or_late_has_its_channel_closed_once() {
 }
 
 /// Whether the process lives whose id is in this file, which it writes as its first deed.
+#[cfg(unix)]
 fn lives(pid: &Path) -> bool {
     let pid = fs::read_to_string(pid).unwrap();
     Path::new("/proc").join(pid.trim()).exists()
 }
 
+#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd"]
 async fn the_only_channel_of_a_command_that_is_given_up_goes_to_the_next_one() {
@@ -233,42 +234,5 @@ async fn the_only_channel_of_a_command_that_is_given_up_goes_to_the_next_one() {
         let next = tokio::time::timeout(AT_ONCE, run(&connection, "echo next")).await;
         assert_eq!(next.expect(way), "next\n", "{way}");
         assert!(wait_for(AT_ONCE, || !lives(&file)), "{way}: it goes on");
-    }
-}
-
-/// Somebody who is asked, and says nothing.
-#[derive(Default)]
-struct NoAnswer(AtomicUsize);
-
-#[async_trait]
-impl Prompt for NoAnswer {
-    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
-        None
-    }
-
-    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        std::future::pending().await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs sshd"]
-async fn a_dial_that_is_dropped_takes_its_question_with_it() {
-    let sshd = start(&[]);
-    let (target, mut options) = behind(&sshd, sshd.port());
-    options.known_hosts.clear();
-    let person = Arc::new(NoAnswer::default());
-    let options = options.prompt(person.clone());
-    for asked in 1..3 {
-        let (target, options) = (target.clone(), options.clone());
-        let dial = tokio::spawn(async move { Connection::open(&target, &options).await });
-        // Well before the deadline of the question before.
-        assert!(
-            wait_for(AT_ONCE, || person.0.load(Ordering::SeqCst) == asked),
-            "{asked}"
-        );
-        dial.abort();
-        assert!(dial.await.unwrap_err().is_cancelled());
     }
 }

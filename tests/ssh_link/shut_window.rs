@@ -4,19 +4,18 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use handover::ssh::{AgentSource, ConnectOptions, Connection, Files as _, SshError, Target};
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+
+use crate::keys::{new_key, write_key};
 
 /// No call may take longer, whatever the server does.
 const BOUND: Duration = Duration::from_secs(60);
@@ -73,20 +72,14 @@ impl Handler for Shut {
 /// A connection to such a server, and the directory that has its keys.
 async fn connect(refuses: bool) -> (TempDir, Connection) {
     let home = tempfile::tempdir().unwrap();
-    let key = || PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
-    let host_key = key();
+    let host_key = new_key();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let public = host_key.public_key().to_openssh().unwrap();
     let known_hosts = home.path().join("known_hosts");
     fs::write(&known_hosts, format!("[127.0.0.1]:{port} {public}\n")).unwrap();
     let identity = home.path().join("id");
-    fs::write(
-        &identity,
-        key().to_openssh(LineEnding::LF).unwrap().as_bytes(),
-    )
-    .unwrap();
-    fs::set_permissions(&identity, fs::Permissions::from_mode(0o600)).unwrap();
+    write_key(&identity, &new_key());
     let config = Arc::new(Config {
         keys: vec![host_key],
         window_size: 0,

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use handover::ssh::{AgentSource, ConnectOptions, Connection, Files as _, SshError, Target};
-use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
@@ -17,8 +16,8 @@ use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::sshd::keygen;
-use crate::support::AT_ONCE;
+use crate::hostile::BOUND;
+use crate::keys::{new_key, write_key};
 
 /// What the server has room for: a client has no more under way.
 const WINDOW: u32 = 32 * 1024;
@@ -129,14 +128,14 @@ impl Handler for Slow {
 
 async fn connect(server: Slow) -> (TempDir, Connection) {
     let home = tempfile::tempdir().unwrap();
-    let host_key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+    let host_key = new_key();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let public = host_key.public_key().to_openssh().unwrap();
     let known_hosts = home.path().join("known_hosts");
     fs::write(&known_hosts, format!("[127.0.0.1]:{port} {public}\n")).unwrap();
     let identity = home.path().join("id");
-    keygen(&identity, "ed25519", "");
+    write_key(&identity, &new_key());
     let config = Arc::new(Config {
         keys: vec![host_key],
         window_size: WINDOW,
@@ -207,7 +206,7 @@ async fn what_stands_still_over_commands_fails_at_the_deadline() {
             }
         };
         let begun = Instant::now();
-        let error = tokio::time::timeout(AT_ONCE * 2, work).await.unwrap();
+        let error = tokio::time::timeout(BOUND, work).await.unwrap();
         assert!(matches!(error, SshError::TimedOut { .. }), "{error:?}");
         // The first bytes take a pause or two.
         assert!(begun.elapsed() < PROGRESS * 2, "{:?}", begun.elapsed());

@@ -9,8 +9,11 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// What every wait in these tests is bounded by; none takes a quarter of it on an idle machine.
-const DEADLINE: Duration = Duration::from_secs(90);
+/// What every wait in these tests is bounded by; none takes a quarter of it on an idle machine. Under Wine a program
+/// takes its time to start.
+const DEADLINE: Duration = Duration::from_secs(if cfg!(windows) { 270 } else { 90 });
+/// The exit code of a program that was killed.
+const KILLED: Option<i32> = if cfg!(windows) { Some(1) } else { None };
 
 /// A run of the program that has ended.
 #[derive(Debug)]
@@ -136,7 +139,26 @@ impl Started {
             .await;
     }
 
+    /// Kills it.
+    pub(crate) async fn killed(mut self) {
+        self.child.start_kill().unwrap();
+        assert_eq!(self.ended().await.code, KILLED);
+    }
+
+    /// Leaves the job that it follows: by Ctrl-C; on Windows, where that is an event of a console, which these tests
+    /// have none of, by killing it.
+    pub(crate) async fn left(self) {
+        #[cfg(unix)]
+        {
+            self.signal("INT").await;
+            self.ended().await.exits(10);
+        }
+        #[cfg(windows)]
+        self.killed().await;
+    }
+
     /// Sends a signal, by its name (`INT`).
+    #[cfg(unix)]
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().await;

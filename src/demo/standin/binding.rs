@@ -3,12 +3,24 @@
 //! The main type is [`Binding`]. A directory in a git work tree belongs to that project, every other one to
 //! the project `global`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::store::Session;
+
+/// The name of a directory, which must exist, as a process in it sees it: without links. On Windows it is taken as it is
+/// given, since names that are resolved there have a prefix (`\\?\`) that no agent shows.
+pub(super) fn resolved(directory: &Path) -> io::Result<PathBuf> {
+    if cfg!(windows) {
+        directory.metadata()?;
+        std::path::absolute(directory)
+    } else {
+        directory.canonicalize()
+    }
+}
 
 /// What opencode writes into a session about the directory that it is used in.
 #[derive(Debug, Clone, PartialEq, Eq)]

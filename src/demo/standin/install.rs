@@ -58,7 +58,8 @@ pub fn install(
 /// whatever the environment says.
 ///
 /// # Errors
-/// When the file cannot be written, or a path cannot be quoted in a batch file.
+/// When the file cannot be written, or a path cannot be quoted in a batch file: beyond ASCII, that can only name what
+/// both paths have in common, since such a file is read in the code page of whoever runs it.
 #[cfg(not(unix))]
 pub fn install(
     directory: &Path,
@@ -66,9 +67,10 @@ pub fn install(
     data_home: Option<&Path>,
 ) -> io::Result<PathBuf> {
     let plain = |path: &Path| {
+        let path = from_here(directory, path);
         path.to_str()
-            .filter(|text| !text.contains(['"', '%', '\r', '\n']))
-            .map(ToOwned::to_owned)
+            .filter(|text| text.is_ascii() && !text.contains(['"', '%', '\r', '\n']))
+            .map(|text| text.replacen(HERE, "%~dp0", 1))
             .ok_or(io::ErrorKind::InvalidInput)
     };
     let mut script = String::new();
@@ -83,6 +85,48 @@ pub fn install(
     let path = directory.join("opencode.cmd");
     std::fs::write(&path, script)?;
     Ok(path)
+}
+
+/// Stands for the directory of a batch file, in which it is `%~dp0`; no path can have it.
+#[cfg(not(unix))]
+const HERE: &str = "<here>\\";
+
+/// The path from a directory on, where both are on one drive.
+#[cfg(not(unix))]
+fn from_here(directory: &Path, path: &Path) -> PathBuf {
+    let common = directory
+        .ancestors()
+        .find(|ancestor| path.starts_with(ancestor) && !ancestor.as_os_str().is_empty());
+    let Some(common) = common else {
+        return path.to_owned();
+    };
+    let below = |path: &Path| path.strip_prefix(common).unwrap_or(path).to_owned();
+    let mut way = PathBuf::from(HERE);
+    way.extend(below(directory).components().map(|_| ".."));
+    way.join(below(path))
+}
+
+#[cfg(all(test, not(unix)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_file_names_what_is_near_it_by_the_way_there() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = temporary.path().join("Ada Müller 漢");
+        let program = Path::new(r"Q:\handover.exe");
+        let data = home.join(".local").join("share");
+        let installed = install(&home.join("bin"), program, Some(&data)).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(installed).unwrap(),
+            "@set \"XDG_DATA_HOME=%~dp0..\\.local\\share\"\r\n\
+             @\"Q:\\handover.exe\" stand-in-agent %*\r\n"
+        );
+        for odd in [r"Q:\漢\handover.exe", r"Q:\100%\handover.exe"] {
+            let refused = install(&home.join("bin"), Path::new(odd), None).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{odd}");
+        }
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::StandinError;
-use super::binding::Binding;
+use super::binding::{Binding, resolved};
 use super::ids::Clock;
 use super::settings;
 use super::shape::{self, Origin};
@@ -71,9 +71,7 @@ pub fn seed_session(
     directory: &Path,
     seed: &Seed,
 ) -> Result<SessionId, StandinError> {
-    let directory = directory
-        .canonicalize()
-        .map_err(StandinError::file(directory))?;
+    let directory = resolved(directory).map_err(StandinError::file(directory))?;
     let binding = Binding::of(&directory);
     let store = Store::open(&settings::directory(data_home))?;
     let mut clock = Clock::new(0);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::StandinError;
+use super::binding::resolved;
 use super::command::dispatch;
 use super::process::Process;
 use super::settings::Settings;
@@ -67,7 +68,7 @@ impl Place {
     }
 
     fn work(&self) -> PathBuf {
-        self.temporary.path().join("work").canonicalize().unwrap()
+        resolved(&self.temporary.path().join("work")).unwrap()
     }
 
     fn call_in(

@@ -3,25 +3,24 @@
 //! The main type is [`Stage`]. The library's client and the program read the same configuration.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use handover::demo::server::{DemoServer, ServerOptions};
+use handover::demo::server::ServerOptions;
 use handover::demo::standin::{self, Seed};
 use handover::handoff::{Client, ClientOptions, Failure, HandoffBuilder, Outcome};
 use handover::hosts::Places;
 use handover::job::{JobRecord, Mode};
 use handover::session::SessionId;
 use handover::ssh::{AgentSource, ConnectOptions, KnownHosts};
-use russh::keys::ssh_key::LineEnding;
-use russh::keys::{Algorithm, PrivateKey};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::keys::{new_key, write_key};
+use super::machine::{DemoServer, Machine};
+use super::platform::{self, PROGRAM};
 use super::{History, Ran, Started, bounded};
 use crate::proxy::Proxy;
 
@@ -33,7 +32,9 @@ pub(crate) struct Stage {
     pub(crate) server: DemoServer,
     pub(crate) proxy: Proxy,
     pub(crate) session: SessionId,
+    machine: Machine,
     root: TempDir,
+    agent: PathBuf,
 }
 
 impl Stage {
@@ -48,35 +49,39 @@ impl Stage {
             .prefix("handover-test-")
             .tempdir()
             .unwrap();
-        let there = make(root.path(), "there");
+        let program = Path::new(PROGRAM);
+        let machine = Machine::new(program);
         let here = make(root.path(), "here");
         for name in ["project", "config", "state", ".ssh"] {
             make(&here, name);
         }
         let key = new_key();
-        let file = here.join(".ssh/id_ed25519");
-        std::fs::write(&file, key.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
-        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        write_key(&here.join(".ssh/id_ed25519"), &key);
 
-        let program = Path::new(env!("CARGO_BIN_EXE_handover"));
-        standin::install(&there.join(".opencode/bin"), program, None).unwrap();
         let data = make(&here, ".local/share");
-        standin::install(&here.join("bin"), program, Some(&data)).unwrap();
+        let agent = standin::install(&here.join("bin"), program, Some(&data));
         let session = standin::seed_session(&data, &here.join("project"), &Seed::default());
 
-        let mut options = ServerOptions::new(&there, key.public_key().clone());
+        let mut options = ServerOptions::new(machine.home(), key.public_key().clone());
         change(&mut options);
-        let server = DemoServer::start(options).await.unwrap();
+        let server = machine.start(options).await;
         let proxy = Proxy::start(server.address()).await.unwrap();
         let stage = Self {
             server,
             proxy,
             session: session.unwrap(),
+            machine,
             root,
+            agent: agent.unwrap(),
         };
         stage.configure("");
         stage.trust().await;
         stage
+    }
+
+    /// A host whose SFTP shows another tree than its shell: [`jail`](Self::jail).
+    pub(crate) async fn jailed() -> Self {
+        Self::with(|options| options.sftp_root = Some(options.home.with_file_name("jail"))).await
     }
 
     /// Writes the hosts file: the host at the proxy, with these lines more.
@@ -119,17 +124,64 @@ impl Stage {
         self.root.path().join("here").join(path)
     }
 
-    /// A path below the home there.
+    /// A path below the home there, as it is reached from here.
     pub(crate) fn there(&self, path: &str) -> PathBuf {
-        self.root.path().join("there").join(path)
+        self.machine.reach("home").join(path)
+    }
+
+    /// The path below the home there, as that machine names it.
+    pub(crate) fn named_there(&self, path: &str) -> String {
+        format!("{}/{path}", self.machine.home().display())
+    }
+
+    /// Whether there is something of this name below the home there, which need not be a name that Windows knows.
+    pub(crate) fn has_there(&self, path: &str) -> bool {
+        self.machine.run("test", &["-e", &self.named_there(path)])
+    }
+
+    /// What SFTP clients see as `/` of a [`jailed`](Self::jailed) host, as it is reached from here.
+    pub(crate) fn jail(&self) -> PathBuf {
+        self.machine.reach("jail")
+    }
+
+    /// Writes a program below the home there.
+    pub(crate) fn program_there(&self, path: &str, script: &str) {
+        std::fs::write(self.there(path), script).unwrap();
+        self.run_there("chmod", &["755", &self.named_there(path)]);
+    }
+
+    /// Runs a program there, which must succeed.
+    pub(crate) fn run_there(&self, program: &str, arguments: &[&str]) {
+        assert!(
+            self.machine.run(program, arguments),
+            "{program} {arguments:?}"
+        );
+    }
+
+    /// Removes a job's directory there, with names that Windows need not know.
+    pub(crate) fn remove_job_there(&self, directory: &Path) {
+        let name = directory.file_name().unwrap().to_str().unwrap();
+        let path = self.named_there(&format!(".local/state/handover/jobs/{name}"));
+        self.run_there("rm", &["-r", "--", &path]);
+    }
+
+    /// The local agent.
+    pub(crate) fn agent_here(&self) -> &Path {
+        &self.agent
     }
 
     /// Has each job's end told by a file of its own, in the directory that this gives.
     pub(crate) fn announces(&self) -> PathBuf {
         let out = make(&self.here(""), "announced");
-        let script = self.here("tell.sh");
-        std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
-        let config = format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n");
+        let config = if cfg!(windows) {
+            let script = self.here("tell.cmd");
+            std::fs::write(&script, "@more >\"%~1\\%RANDOM%.json\"\r\n").unwrap();
+            format!("on_finish = [{script:?}, {out:?}]\n")
+        } else {
+            let script = self.here("tell.sh");
+            std::fs::write(&script, "cat >\"$1/$$.json\"\n").unwrap();
+            format!("on_finish = [\"/bin/sh\", {script:?}, {out:?}]\n")
+        };
         std::fs::write(self.here("config/config.toml"), config).unwrap();
         out
     }
@@ -153,15 +205,14 @@ impl Stage {
 
     /// Puts a `date` first in every search path of the host, whose clock is ahead by so many seconds.
     pub(crate) fn clock_there(&self, seconds: i64) {
-        let bin = make(&self.there(""), "skewed");
-        let date = bin.join("date");
+        make(&self.there(""), "skewed");
         let script = format!(
             "#!/bin/sh\ncase $* in\n  +%s%N) exec /bin/date -d '{seconds} seconds' +%s%N ;;\n  \
              *) exec /bin/date -d '{seconds} seconds' \"$@\" ;;\nesac\n"
         );
-        std::fs::write(&date, script).unwrap();
-        std::fs::set_permissions(&date, Permissions::from_mode(0o755)).unwrap();
-        let line = format!("PATH='{}':$PATH\nexport PATH\n", bin.display());
+        self.program_there("skewed/date", &script);
+        let bin = self.named_there("skewed");
+        let line = format!("PATH='{bin}':$PATH\nexport PATH\n");
         std::fs::write(self.there(".profile"), line).unwrap();
     }
 
@@ -174,9 +225,8 @@ impl Stage {
 
     /// The environment of the program and of the library's client.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
-        vec![
-            ("HOME", self.here("").into_os_string()),
-            ("PATH", OsString::from("/usr/local/bin:/usr/bin:/bin")),
+        let mut environment = platform::environment(&self.here(""));
+        environment.extend([
             ("HANDOVER_CONFIG_DIR", self.here("config").into_os_string()),
             ("HANDOVER_STATE_DIR", self.here("state").into_os_string()),
             // This one alone, whatever this machine's system has.
@@ -184,11 +234,9 @@ impl Stage {
                 "HANDOVER_SSH_CONFIG",
                 self.here(".ssh/config").into_os_string(),
             ),
-            (
-                "HANDOVER_OPENCODE",
-                self.here("bin/opencode").into_os_string(),
-            ),
-        ]
+            ("HANDOVER_OPENCODE", self.agent.clone().into_os_string()),
+        ]);
+        environment
     }
 
     /// The options of the library's client.
@@ -206,7 +254,7 @@ impl Stage {
             places,
             inline_hosts: Vec::new(),
             connect,
-            opencode: Some(self.here("bin/opencode")),
+            opencode: Some(self.agent.clone()),
         }
     }
 
@@ -265,11 +313,13 @@ impl Stage {
     /// Every file and directory below the two homes with this name.
     pub(crate) fn all_named(&self, name: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        walk(self.root.path(), &mut |path| {
-            if path.file_name() == Some(OsStr::new(name)) {
-                found.push(path.to_owned());
-            }
-        });
+        for root in [self.root.path(), &self.machine.reach("home")] {
+            walk(root, &mut |path| {
+                if path.file_name() == Some(OsStr::new(name)) {
+                    found.push(path.to_owned());
+                }
+            });
+        }
         found
     }
 }
@@ -277,7 +327,7 @@ impl Stage {
 impl Stage {
     /// The program with these arguments, in the project's directory, with this stage's environment alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
+        let mut command = Command::new(PROGRAM);
         command
             .args(arguments)
             .env_clear()
@@ -320,11 +370,6 @@ pub(crate) fn walk(directory: &Path, look: &mut impl FnMut(&Path)) {
             walk(&path, look);
         }
     }
-}
-
-/// A new key.
-pub(crate) fn new_key() -> PrivateKey {
-    PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
 }
 
 /// Waits until something holds, within the deadline.

@@ -1,0 +1,49 @@
+//! Dials that nobody waits for any more: their question is over.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use handover::ssh::{Connection, Prompt, UnknownHostKey};
+use zeroize::Zeroizing;
+
+use crate::sshd::wait_for;
+use crate::support::{AT_ONCE, behind, start};
+
+/// Somebody who is asked, and says nothing.
+#[derive(Default)]
+struct NoAnswer(AtomicUsize);
+
+#[async_trait]
+impl Prompt for NoAnswer {
+    async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
+        None
+    }
+
+    async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_dial_that_is_dropped_takes_its_question_with_it() {
+    let sshd = start(&[]);
+    let (target, mut options) = behind(&sshd, sshd.port());
+    options.known_hosts.clear();
+    let person = Arc::new(NoAnswer::default());
+    let options = options.prompt(person.clone());
+    for asked in 1..3 {
+        let (target, options) = (target.clone(), options.clone());
+        let dial = tokio::spawn(async move { Connection::open(&target, &options).await });
+        // Well before the deadline of the question before.
+        assert!(
+            wait_for(AT_ONCE, || person.0.load(Ordering::SeqCst) == asked),
+            "{asked}"
+        );
+        dial.abort();
+        assert!(dial.await.unwrap_err().is_cancelled());
+    }
+}
