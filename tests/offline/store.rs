@@ -537,6 +537,7 @@ async fn a_launch_that_could_not_be_written_down_is_none() {
     stage.send("Go on.").await.unwrap();
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_log_that_is_longer_than_what_is_counted_is_said_to_be() {
     let stage = Stage::new().await;
