@@ -104,6 +104,10 @@ ho_trim_family() {
   ho_left=$#
 }
 
+# Whether the runner exports by now: it has seen to the family itself, and its export is not to be ended.
+ho_yields=
+ho_is_done_here() { [ -n "$ho_yields" ] && [ "$(cat phase 2>/dev/null)" = exporting ]; }
+
 # ho_kill_family SECONDS: asks everything to end, makes what is left after the grace period end, and looks until
 # nothing is there. Sets ho_left, the number of those that would not go.
 ho_spared=
@@ -114,7 +118,7 @@ ho_kill_family() {
   ho_until=$(($(date +%s) + $1))
   ho_gather
   ho_trim_family
-  while [ "$ho_left" -gt 0 ]; do
+  while [ "$ho_left" -gt 0 ] && ! ho_is_done_here; do
     for ho_member in $ho_family; do
       case $ho_asked in
         *" $ho_member "*) ;;
@@ -130,7 +134,7 @@ ho_kill_family() {
     ho_trim_family
   done
   ho_rounds=0
-  while [ "$ho_left" -gt 0 ] && [ "$ho_rounds" -lt 60 ]; do
+  while [ "$ho_left" -gt 0 ] && [ "$ho_rounds" -lt 60 ] && ! ho_is_done_here; do
     ho_rounds=$((ho_rounds + 1))
     # shellcheck disable=SC2086
     ho_signal KILL $ho_family

@@ -67,7 +67,9 @@ ho_main_guard() {
         ho_cut=${ho_cut:-$((ho_slept + $(ho_kill_grace)))}
         if [ "$ho_slept" -ge "$ho_cut" ]; then ho_kill_family 1; fi
       else
+        ho_yields=yes
         ho_kill_family "$(ho_kill_grace)"
+        ho_yields=
         ho_cut=$((ho_slept + 60))
       fi
     elif [ -n "$ho_limit" ] && [ "$ho_slept" -ge "$ho_limit" ]; then
