@@ -1290,7 +1290,12 @@ fn trust_at_a_terminal(sshd: &Sshd, answer: &str) -> String {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    writeln!(input, "{answer}").unwrap();
+    // What is typed before the question does not answer it.
+    let ended = wait_for(AT_ONCE * 3, || {
+        let _ = writeln!(input, "{answer}");
+        child.try_wait().unwrap().is_some()
+    });
+    assert!(ended, "it takes no answer");
     let output = child.wait_with_output().unwrap();
     drop(input);
     String::from_utf8_lossy(&output.stdout).into_owned()
