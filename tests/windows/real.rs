@@ -220,7 +220,7 @@ fn jobs_are_followed_told_more_and_ended(agent: LocalAgent) -> Result<()> {
     pair.has_made("begun")?;
     let killed = pair.told(&["kill", "--json", &job])?;
     ensure!(
-        killed["state"] == "killed" && killed["left"] == 0,
+        killed["state"] == "killed" && killed["left"] == 0 && killed["result"] == true,
         "{killed}"
     );
     ensure!(pair.record(&job)?["state"] == "killed");
