@@ -205,6 +205,8 @@ fn a_full_disk_ends_in_an_exit_that_claims_no_result() {
     assert!(mount.success());
     fs::create_dir_all(host.home().join(".local")).unwrap();
     std::os::unix::fs::symlink(&disk, host.home().join(".local/state")).unwrap();
+    // Longer than what the runner's own files give up while the disk fills.
+    host.say("export-long", "");
     let (job, _) = at_work(&host);
     let _ = fs::write(disk.join("filler"), vec![0; 512 << 10]);
     fs::remove_file(host.stub("hold")).unwrap();

@@ -43,6 +43,7 @@ case $1 in
   export)
     while [ -e "$HOME/stub/export-hold" ]; do sleep 0.05; done
     [ -e "$HOME/stub/export-cut" ] && { printf '{"info":{"i'; exit 0; }
+    [ -e "$HOME/stub/export-long" ] && head -c 65536 /dev/zero | tr '\0' ' '
     printf '{"info":{},"messages":[]}\n' ;;
   session) [ "$2 $3" = 'delete ses_1aB2' ] ;;
   models) printf 'mock/m\nnotice of no model\nmock/n\n' ;;
