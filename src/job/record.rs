@@ -245,15 +245,15 @@ impl JobRecord {
     /// Notes that the job's runner has ended as this says: its numbers, what nobody read, and why it ended, where that
     /// needs a word; what was odd about the running job is over. True when that changed the state or what was odd.
     ///
-    /// The job's events must have been counted to their end: an agent of whom nothing was heard has failed, however
-    /// well it ended.
+    /// The job's events must have been counted before: an agent of whom nothing was heard has failed, however well it
+    /// ended, unless there is more of its log than was read ([`Usage::partial`]).
     pub fn end(&mut self, exit: &Exit, reason: Option<String>) -> bool {
         self.note_exit(exit);
         let (evidence, reason) = match end_evidence(exit) {
             Evidence::Ended {
                 success: true,
                 result,
-            } if !self.usage.shows_answer() => {
+            } if !self.usage.partial && !self.usage.shows_answer() => {
                 let evidence = Evidence::Ended {
                     success: false,
                     result,
@@ -498,6 +498,12 @@ mod tests {
             assert_eq!(record.error.as_deref(), Some(NO_ANSWER));
             let mut record = JobRecord { mode, ..spawned() };
             record.usage.tool_calls = 1;
+            record.end(&exit("completed"), None);
+            assert_ne!(record.state, State::Failed);
+            assert_eq!(record.error, None);
+            // What was not read may hold the answer.
+            let mut record = JobRecord { mode, ..spawned() };
+            record.usage.partial = true;
             record.end(&exit("completed"), None);
             assert_ne!(record.state, State::Failed);
             assert_eq!(record.error, None);

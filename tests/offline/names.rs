@@ -99,7 +99,6 @@ async fn a_hostile_agent_name_is_refused_or_arrives_verbatim() {
     nothing_was_executed(&stage, "agent");
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_hostile_directory_is_refused_or_is_that_very_directory() {
     let stage = Stage::new().await;

@@ -19,6 +19,8 @@ const PROGRAMS: &str = "HANDOVER_TEST_WINDOWS_BIN";
 /// A prefix that `wineboot` made, with the DLL that this Wine lacks.
 const PREFIX: &str = "HANDOVER_TEST_WINDOWS_PREFIX";
 
+/// What runs Wine.
+const WINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windows/wine");
 /// The user.
 const USER: &str = "Ada Müller 漢";
 /// Where the programs are.
@@ -147,7 +149,7 @@ impl Windows {
 
     /// A command that runs a Windows program in the project's directory.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, program: &Path, arguments: &[A]) -> Command {
-        let mut command = Command::new("wine");
+        let mut command = Command::new(WINE);
         self.environment(&mut command);
         command
             .arg(program)
@@ -219,10 +221,12 @@ impl Windows {
     ) -> Result<Command> {
         let mut command = Command::new("script");
         self.environment(&mut command);
-        // Return is a key of its own; Ctrl-C is a signal, which Wine hands on as its event. The words go by the environment, since `script` hands its command to a shell.
-        let mut line = String::from("stty -echo -icrnl cols 160 rows 50 && exec wine");
+        // Return is a key of its own; Ctrl-C is a signal, which Wine hands on as its event. The words go by the
+        // environment, since `script` hands its command to a shell.
+        let mut line = String::from("stty -echo -icrnl cols 160 rows 50 && exec");
         let arguments = arguments.iter().map(AsRef::as_ref);
-        for (number, word) in std::iter::once(program).chain(arguments).enumerate() {
+        let words = [OsStr::new(WINE), program].into_iter().chain(arguments);
+        for (number, word) in words.enumerate() {
             line.push_str(&format!(" \"$HANDOVER_WORD_{number}\""));
             command.env(format!("HANDOVER_WORD_{number}"), word);
         }
