@@ -156,6 +156,27 @@ fn an_agent_that_ignores_being_asked_is_made_to_end() {
 }
 
 #[test]
+fn a_guard_ends_no_export_that_the_runner_has_begun_after_a_kill() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, "trap '' TERM\necho $$ >>\"$HOME/stub/pids\"\n", 1);
+        guard(&job);
+        host.say("export-hold", "");
+        kill(&job, 1);
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        // For some of its looks.
+        std::thread::sleep(Duration::from_secs(3));
+        fs::remove_file(host.stub("export-hold")).unwrap();
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.has_result(), exit.left),
+            (ExitReason::Killed, true, 0),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
 fn where_grep_stops_at_a_zero_byte_the_family_is_found_all_the_same() {
     let host = Host::new("/bin/dash");
     host.put_first("grep", "#!/bin/sh\nexec /bin/busybox grep \"$@\"\n");

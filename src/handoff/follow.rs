@@ -11,14 +11,11 @@ use super::watch::{Watch, Watched};
 use super::{Client, Ending, HandoffError, Outcome, Trip, local_files, remote};
 use crate::agent::{Exit, ExitReason, Phase, RemoveAnswer};
 use crate::events::Step;
-use crate::job::{Evidence, JobKind, JobRecord, State, now_ms};
+use crate::job::{Evidence, JobKind, JobRecord, RESULT_LIMIT, State, now_ms};
 use crate::ssh::RemotePath;
 
 /// For how long a lost host is tried again once the job has ended: what is left to do there can wait.
 pub(crate) const TIDY_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Bytes of the agent's last text that are kept in the record.
-const RESULT_LIMIT: usize = 2 << 10;
 
 /// A launched job and what is to become of it.
 pub(crate) struct Follow<'a> {

@@ -18,5 +18,6 @@ pub use id::{InvalidJobId, JobId};
 pub use record::{JobRecord, RECORD_VERSION, RemotePlaces, SentDocument, Transition, now_ms};
 pub use state::{Evidence, State};
 pub use store::{Store, StoreError};
+pub(crate) use usage::RESULT_LIMIT;
 pub use usage::Usage;
 pub use watchdog::{Attributes, Bounds, DEFAULT_INACTIVITY, DEFAULT_LOOP_LIMIT, PhaseSeen};

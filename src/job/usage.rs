@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{AgentEvent, Tokens};
 
 /// The longest result text that is kept in a record, in bytes.
-const RESULT_LIMIT: usize = 2 << 10;
+pub(crate) const RESULT_LIMIT: usize = 2 << 10;
 
 /// What was counted of a job's event log.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -191,7 +191,7 @@ impl Drop for Open {
 mod tests {
     use std::fs::{File, OpenOptions};
     use std::io::Read as _;
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd as _, OwnedFd};
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, poll};
@@ -299,6 +299,29 @@ mod tests {
             ask(b"\x04").await.unwrap_err().kind(),
             io::ErrorKind::UnexpectedEof
         );
+    }
+
+    #[tokio::test]
+    async fn a_line_that_another_program_takes_is_no_answer_and_holds_up_nothing() {
+        let (mut person, program) = terminal();
+        let terminal: &'static Terminal = Box::leak(Box::new(Terminal::new(|_| Ok(()))));
+        let input = platform::reopened(program.as_fd()).unwrap();
+        let asking = tokio::spawn(terminal.ask(input, "? ", Echo::Shown));
+        until_open(terminal).await;
+        {
+            // Whoever waits has seen the line, and cannot read it yet.
+            let _held = terminal.state();
+            person.write_all(b"for another\n").unwrap();
+            poll(&mut [PollFd::new(&program, PollFlags::IN)], None).unwrap();
+            std::thread::sleep(SHORT);
+            let mut line = [0; 64];
+            assert_eq!(rustix::io::read(&program, &mut line).unwrap(), 12);
+        }
+        tokio::time::sleep(SHORT).await;
+        assert!(terminal.state.try_lock().is_ok(), "it is waited for");
+        person.write_all(b"mine\n").unwrap();
+        let answer = tokio::time::timeout(LONG, asking).await.unwrap().unwrap();
+        assert_eq!(*answer.unwrap(), "mine");
     }
 
     #[tokio::test]

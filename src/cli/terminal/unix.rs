@@ -2,12 +2,13 @@
 //! to turn Ctrl-C into a signal.
 
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr, ttyname,
 };
 use zeroize::Zeroizing;
 
@@ -46,7 +47,17 @@ impl Settings {
 
 /// Standard input, which is known to be a terminal.
 pub(super) fn input() -> io::Result<Input> {
-    io::stdin().as_fd().try_clone_to_owned()
+    let stdin = io::stdin();
+    // A terminal may have no name where we are, as that of a container's exec has none in the container.
+    reopened(stdin.as_fd()).or_else(|_| stdin.as_fd().try_clone_to_owned())
+}
+
+/// The terminal in a description of its own that waits for nothing: where another program takes the line that was there,
+/// reading it says so, and everybody else's reads still wait.
+pub(super) fn reopened(terminal: BorrowedFd<'_>) -> io::Result<Input> {
+    let name = ttyname(terminal, Vec::new())?;
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open(name, flags, Mode::empty())?)
 }
 
 /// Makes the terminal ready for a question: what was typed before goes, and a secret is hidden. Keys that would stop or
@@ -77,13 +88,15 @@ pub(super) async fn read_line(
     // The end that is here goes when the future is dropped, which is what the thread sees.
     let (over, _here) = io::pipe()?;
     tokio::task::spawn_blocking(move || {
-        if !is_there(&input, &over)? {
-            return Err(io::ErrorKind::Interrupted.into());
+        while is_there(&input, &over)? {
+            // The end of the question takes the line away, and reading would then wait for the next one.
+            match terminal.while_open(number, || read_now(&input)) {
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Some(line) => return line,
+                None => break,
+            }
         }
-        // The end of the question takes the line away, and reading would then wait for the next one.
-        terminal
-            .while_open(number, || read_now(&input))
-            .unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
+        Err(io::ErrorKind::Interrupted.into())
     })
     .await
     .map_err(io::Error::other)?
