@@ -380,6 +380,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_script_is_built_in_with_the_line_ends_that_a_posix_shell_reads() {
+        assert!(runner_script().starts_with("#!/bin/sh\n"));
+        assert!(!runner_script().contains('\r'), "see .gitattributes");
+    }
+
+    #[test]
     fn a_job_record_is_read_back_and_hostile_names_are_refused() {
         let (session, host) = ("ses_1a".parse().unwrap(), "box".parse().unwrap());
         let (directory, opencode) = ("/w/a b".parse().unwrap(), "/bin/opencode".parse().unwrap());

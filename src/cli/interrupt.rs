@@ -131,3 +131,19 @@ impl Interrupts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_ends_the_program_again_once_nobody_listens_for_it() {
+        let _noticed = Interrupts::notice().unwrap();
+        assert!(!is_heard());
+        let [first, second] = [Interrupts::listen().unwrap(), Interrupts::listen().unwrap()];
+        drop(first);
+        assert!(is_heard());
+        drop(second);
+        assert!(!is_heard());
+    }
+}

@@ -127,17 +127,15 @@ fn with_result(
     let prepared = places.job_dir(job.as_str()).join(local_files::IMPORT);
     if Path::exists(&prepared) {
         lines.push(format!(
-            "  or by hand, the checked result: cd {} && opencode import {}",
-            quote(&record.local_directory.to_string_lossy()),
-            quote(&prepared.to_string_lossy())
+            "  or by hand, the checked result: {}",
+            import_here(&record.local_directory, &prepared.to_string_lossy())
         ));
     } else {
         lines.push(format!(
-            "  or by hand: on {host}: cd {} && {} export {session} > back.json; copy it here; cd {} && opencode \
-             import back.json",
+            "  or by hand: on {host}: cd {} && {} export {session} > back.json; copy it here; {}",
             quote(remote.work_directory.as_str()),
             quote(remote.opencode.as_str()),
-            quote(&record.local_directory.to_string_lossy())
+            import_here(&record.local_directory, "back.json")
         ));
         lines.push(
             "     (an import by hand also brings what names the host's files: do not /undo past it)"
@@ -168,22 +166,59 @@ fn send_again(record: &JobRecord) -> String {
     ];
     for (flag, value) in values {
         if let Some(value) = value {
-            command.push_str(&format!(" --{flag} {}", quote(value)));
+            command.push_str(&format!(" --{flag} {}", word_here(value)));
         }
     }
     command
 }
 
+/// The commands by which the agent here imports a file in a directory.
+fn import_here(directory: &Path, file: &str) -> String {
+    let directory = word_here(&directory.to_string_lossy());
+    let file = word_here(file);
+    if cfg!(windows) {
+        // It goes to another drive too, and the two shells have no way in common to join commands.
+        format!("pushd {directory}; then: opencode import {file}")
+    } else {
+        format!("cd {directory} && opencode import {file}")
+    }
+}
+
+/// The text as one word for the shells of this machine.
+fn word_here(text: &str) -> String {
+    if cfg!(windows) {
+        quote_for_windows(text)
+    } else {
+        quote(text)
+    }
+}
+
 /// The text as one word for a POSIX shell.
 fn quote(text: &str) -> String {
-    let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'+' | b'=' | b':')
-    };
-    if !text.is_empty() && text.bytes().all(plain) {
+    if is_plain(text, b"") {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The text as one word for cmd and for PowerShell. No quotes keep every text for both: a variable's name (`%x%`, `$x`)
+/// is replaced in one of them.
+fn quote_for_windows(text: &str) -> String {
+    if is_plain(text, b"\\") {
+        return text.to_owned();
+    }
+    // Backslashes before a quotation mark would take away its meaning.
+    let body = text.trim_end_matches('\\');
+    let last = text.get(body.len()..).unwrap_or_default();
+    format!("\"{}{last}{last}\"", body.replace('"', "\\\""))
+}
+
+/// Whether the text has nothing but letters, digits and what no shell takes for its own; `more` counts as that too.
+fn is_plain(text: &str, more: &[u8]) -> bool {
+    let is_plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"/._-+=:".contains(&byte) || more.contains(&byte)
+    };
+    !text.is_empty() && text.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -213,7 +248,7 @@ mod tests {
                 "box".parse().unwrap(),
                 Some("ses_1".parse().unwrap()),
                 Mode::RoundTrip,
-                PathBuf::from("/home/ada/project"),
+                PathBuf::from("/home/ada/my project"),
             )
         }
     }
@@ -229,7 +264,10 @@ mod tests {
 
     #[test]
     fn the_way_out_is_that_of_what_happened() {
-        let again = r"handover send box --session ses_1 --round-trip --dir '~/it'\''s' --model a/b";
+        let directory = word_here("~/it's");
+        let again =
+            format!("handover send box --session ses_1 --round-trip --dir {directory} --model a/b");
+        let again = again.as_str();
         let mut unsent = record(&[State::Preparing, State::Failed]);
         let unlaunched = told(&unsent, &HandoffError::CalledOff);
         assert!(unlaunched.contains("nothing was launched") && unlaunched.contains(again));
@@ -295,6 +333,11 @@ mod tests {
             with.contains(&collect) && with.contains("rm -rf /s/handover/jobs/j"),
             "{with}"
         );
+        let import = match cfg!(windows) {
+            true => "pushd \"/home/ada/my project\"; then: opencode import back.json",
+            false => "cd '/home/ada/my project' && opencode import back.json",
+        };
+        assert!(with.contains(import), "{with}");
     }
 
     #[test]
@@ -302,5 +345,18 @@ mod tests {
         assert_eq!(quote("/home/a/b-c_1.json"), "/home/a/b-c_1.json");
         assert_eq!(quote("/it's $(x)"), r"'/it'\''s $(x)'");
         assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_both_shells_of_windows() {
+        for (text, word) in [
+            (r"C:\a\b-c_1.json", r"C:\a\b-c_1.json"),
+            (r"C:\Users\Ada Müller\it's", r#""C:\Users\Ada Müller\it's""#),
+            (r"D:\a b\", r#""D:\a b\\""#),
+            (r#"a "b""#, r#""a \"b\"""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quote_for_windows(text), word);
+        }
     }
 }

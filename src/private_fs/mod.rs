@@ -113,7 +113,26 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     // Closed before it is renamed, for Windows. `rename` also gets past a reader there, which `persist` does not.
     let file = file.into_temp_path();
-    patiently(|| std::fs::rename(&file, path))
+    rename(&file, path)
+}
+
+/// Renames a file, over what has that name. Where another program keeps that from being done, it is tried again for a few
+/// seconds.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    patiently(|| std::fs::rename(from, to))
+}
+
+/// Opens a file that is there, to be read and written anew. One that another program has for itself alone is waited for,
+/// for a few seconds.
+///
+/// # Errors
+/// Whatever the file system answers.
+#[cfg(windows)]
+pub(crate) fn open_existing(path: &Path) -> io::Result<File> {
+    platform::open_existing(path)
 }
 
 /// Gives a file its name, unless something has that name already. Where another program keeps the file from being

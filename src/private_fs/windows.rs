@@ -108,6 +108,10 @@ fn make(path: &Path) -> io::Result<()> {
     restricted.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
+pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+    again(|| OpenOptions::new().read(true).write(true).open(path))
+}
+
 /// Opens a file that another program, one that has just made it included, may have for itself alone for a moment.
 fn again(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
     let mut attempts = Attempts::start();
@@ -349,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_another_program_has_open_gets_its_name_or_goes_once_it_is_free() {
-        use super::super::{persist_new, remove_dir_all, remove_file};
+        use super::super::{open_existing, persist_new, remove_dir_all, remove_file, rename};
         let root = tempfile::tempdir().unwrap();
         let (file, part) = (root.path().join("file"), root.path().join("part"));
         std::fs::write(&part, "whole").unwrap();
@@ -370,7 +374,9 @@ mod tests {
             persist_new(tempfile::TempPath::try_from_path(&part)?, &file)
         });
         assert_eq!(std::fs::read(&file).unwrap(), b"whole");
-        freed_soon(hold(&file), &|| remove_file(&file));
+        freed_soon(hold(&file), &|| open_existing(&file).map(drop));
+        freed_soon(hold(&file), &|| rename(&file, &part));
+        freed_soon(hold(&part), &|| remove_file(&part));
         let directory = root.path().join("directory");
         std::fs::create_dir(&directory).unwrap();
         std::fs::write(directory.join("inner"), "").unwrap();

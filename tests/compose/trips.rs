@@ -162,6 +162,42 @@ fn files_go_by_exec_where_sftp_shows_another_tree_than_the_shell() -> Result<()>
     ensure!(detail.contains("shows other files"), "{sftp}");
     let session = seat.session()?;
     round_trip(&seat, &session, &[])?;
+
+    // What has ended there is judged by its events: it lets go of its session, and a new store adopts it.
+    let sent = seat
+        .send(&session, &["--one-way", "--message", "RULE say done"])?
+        .expect_code(0)?
+        .last()?;
+    let job = sent["job"].as_str().context("no job")?;
+    seat.inside(&format!(
+        "cd .local/state/handover/jobs/{job} && until [ -e exit ]; do sleep 0.1; done"
+    ))?;
+    let state = seat.home().join("handover-state");
+    std::fs::rename(&state, seat.home().join("lost"))?;
+    let arguments = ["jobs", "--host", "box", "--discover"];
+    seat.client.run(seat.home(), &arguments)?.expect_code(0)?;
+    let adopted = seat
+        .client
+        .run(seat.home(), &["status", job, "--json"])?
+        .expect_code(0)?
+        .last()?;
+    ensure!(
+        adopted["state"] == "returning" || adopted["state"] == "completed",
+        "{adopted}"
+    );
+    ensure!(adopted["result"] == "done", "{adopted}");
+    seat.client
+        .run(&seat.project(), &["collect", job, "--json"])?
+        .expect_code(0)?;
+    let sent = seat
+        .send(&session, &["--one-way", "--message", "RULE exit 7"])?
+        .expect_code(0)?
+        .last()?;
+    let job = sent["job"].as_str().context("no job")?;
+    seat.inside(&format!(
+        "cd .local/state/handover/jobs/{job} && until [ -e exit ]; do sleep 0.1; done"
+    ))?;
+    round_trip(&seat, &session, &[])?;
     let jail = seat.inside("find /srv/jail/home -mindepth 2")?;
     ensure!(jail.is_empty(), "written to the other tree: {jail}");
     Ok(())

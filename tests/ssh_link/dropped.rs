@@ -1,4 +1,4 @@
-//! Dials that nobody waits for any more: their question is over.
+//! Logins that are over, since nobody waits for them or their server is gone: nobody is asked for them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use handover::ssh::{Connection, Prompt, UnknownHostKey};
 use zeroize::Zeroizing;
 
 use crate::sshd::wait_for;
-use crate::support::{AT_ONCE, behind, start};
+use crate::support::{AT_ONCE, behind, options, start, target};
 
 /// Somebody who is asked, and says nothing.
 #[derive(Default)]
@@ -18,7 +18,8 @@ struct NoAnswer(AtomicUsize);
 #[async_trait]
 impl Prompt for NoAnswer {
     async fn passphrase(&self, _key_file: &Path) -> Option<Zeroizing<String>> {
-        None
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
     }
 
     async fn accept_host_key(&self, _key: &UnknownHostKey) -> bool {
@@ -46,4 +47,25 @@ async fn a_dial_that_is_dropped_takes_its_question_with_it() {
         dial.abort();
         assert!(dial.await.unwrap_err().is_cancelled());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn a_login_whose_server_is_gone_before_its_turn_asks_nobody() {
+    let patient = start(&[]);
+    let hasty = start(&["LoginGraceTime 2".to_owned()]);
+    let person = Arc::new(NoAnswer::default());
+    let options = options(&[&patient, &hasty]).prompt(person.clone());
+    let first = {
+        let (target, options) = (target(&patient, "patient", "locked"), options.clone());
+        tokio::spawn(async move { Connection::open(&target, &options).await })
+    };
+    assert!(wait_for(AT_ONCE, || person.0.load(Ordering::SeqCst) == 1));
+    let target = target(&hasty, "hasty", "locked");
+    let second = tokio::time::timeout(AT_ONCE, Connection::open(&target, &options)).await;
+    assert!(second.is_ok_and(|opened| opened.is_err()));
+    assert!(!first.is_finished(), "it holds the turn");
+    assert_eq!(person.0.load(Ordering::SeqCst), 1);
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
 }

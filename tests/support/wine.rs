@@ -26,6 +26,10 @@ const USER: &str = "Ada Müller 漢";
 /// Where the programs are.
 const INSTALLED: &str = "Program Files/handover";
 
+/// The command script that npm writes for a package whose program is an `.exe`.
+const NPM_SCRIPT: &str = "@ECHO off\r\nGOTO start\r\n:find_dp0\r\nSET dp0=%~dp0\r\nEXIT /b\r\n:start\r\nSETLOCAL\r\n\
+    CALL :find_dp0\r\n\"%dp0%\\node_modules\\opencode-ai\\bin\\opencode.exe\"   %*\r\n";
+
 /// How the local agent is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LocalAgent {
@@ -100,10 +104,7 @@ impl Windows {
                 }
                 // npm puts a shell script of the same name beside it, which Windows cannot run.
                 std::fs::write(tools.join("opencode"), "#!/bin/sh\nexit 1\n")?;
-                std::fs::write(
-                    tools.join("opencode.cmd"),
-                    "@ECHO off\r\nSETLOCAL\r\n\"%~dp0node_modules\\opencode-ai\\bin\\opencode.exe\" %*\r\n",
-                )?;
+                std::fs::write(tools.join("opencode.cmd"), NPM_SCRIPT)?;
             }
         }
         Ok(windows)

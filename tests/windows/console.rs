@@ -10,6 +10,7 @@ use std::process::Child;
 use anyhow::{Context, Result, ensure};
 
 use crate::far::{Far, ready};
+use crate::opencode::grown;
 use crate::sshd::wait_for;
 use crate::wine::{LocalAgent, Windows, without_escapes};
 use crate::{DEADLINE, ended, result, text, told};
@@ -149,6 +150,64 @@ fn a_person_is_asked_at_the_console_and_ctrl_c_there_detaches() -> Result<()> {
     assert_eq!(code?, 10, "{painted}");
     assert!(painted.contains("handover collect"), "{painted}");
     collect(&windows, &session, "after the interrupt")
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn ctrl_c_calls_off_what_was_not_launched_and_breaks_no_import() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Exe)?;
+    let session = windows.new_session()?;
+    let before = windows.export(&session)?;
+    let output = windows.scratch("console");
+    let handover = windows.installed("handover.exe");
+    let interrupted = |settings: &str, at: &str| -> Result<i32> {
+        let agent = windows.profile(".local/share/opencode/standin/settings");
+        std::fs::write(&agent, settings)?;
+        let arguments = ["send", "far", "--round-trip", "--message", "Go on."];
+        let command = windows.in_console(handover.as_os_str(), &arguments, &output);
+        let mut child = command?.spawn().context("start script")?;
+        let code = type_at(&mut child, "\u{3}", &output, || {
+            painted(&output).contains(at)
+        });
+        std::fs::remove_file(agent)?;
+        code
+    };
+    let code = interrupted(
+        "STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=20\n",
+        "looking at",
+    )?;
+    ensure!(code == 130, "{code}: {}", painted(&output));
+    let jobs = far.path("home/.local/state/handover/jobs");
+    ensure!(!jobs.exists() || std::fs::read_dir(jobs)?.next().is_none());
+    ensure!(windows.export(&session)? == before);
+
+    // The agent's import has a console of its own: it goes on to its end.
+    let code = interrupted("STANDIN_IMPORT=sleep\n", "importing the result")?;
+    ensure!(code == 0 || code == 10, "{code}: {}", painted(&output));
+    if code == 10 {
+        collect(&windows, &session, "Go on.")?;
+    }
+    grown(&before, &windows.export(&session)?).map(drop)
+}
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn a_passphrase_is_typed_unseen_and_ctrl_c_at_its_question_ends_the_program() -> Result<()> {
+    let (windows, far) = ready(LocalAgent::Exe)?;
+    std::fs::copy(far.path("locked"), windows.profile(".ssh/id_ed25519"))?;
+    let output = windows.scratch("console");
+    let handover = windows.installed("handover.exe");
+    for (keys, wanted) in [("open sesame\r", 0), ("open\u{3}", 130)] {
+        let command = windows.in_console(handover.as_os_str(), &["check", "far"], &output);
+        let mut child = command?.spawn().context("start script")?;
+        let code = type_at(&mut child, keys, &output, || {
+            painted(&output).contains("passphrase")
+        })?;
+        let painted = painted(&output);
+        ensure!(code == wanted, "{code}: {painted}");
+        ensure!(!painted.contains("open"), "{painted}");
+    }
+    Ok(())
 }
 
 #[test]

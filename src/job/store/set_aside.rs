@@ -38,7 +38,7 @@ impl Store {
         let aside = beside(path, &format!(".damaged-{time}"));
         // The log first: one without its database would be taken for the new one's.
         for part in ["-wal", "-shm", ""] {
-            match std::fs::rename(beside(path, part), beside(&aside, part)) {
+            match private_fs::rename(&beside(path, part), &beside(&aside, part)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(%error, "the damaged store cannot be set aside");
                     return Err(damage);

@@ -78,7 +78,7 @@ fn locked_whole(path: &Path) -> io::Result<(File, Vec<u8>)> {
 /// A handle that may also cut the file, which one for appending may not.
 #[cfg(windows)]
 fn locked_whole(path: &Path) -> io::Result<(File, Vec<u8>)> {
-    let file = File::options().read(true).write(true).open(path)?;
+    let file = private_fs::open_existing(path)?;
     file.lock()?;
     let bytes = private_fs::rest_at_most(&file, MAX_BYTES)?;
     Ok((file, bytes))
