@@ -3,7 +3,7 @@
 //! The main type is [`Windows`]: a Wine prefix of its own, whose user has a profile directory with a space and letters
 //! beyond ASCII in its name. Nothing of this machine's configuration reaches what runs in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -182,34 +182,52 @@ impl Windows {
 
     /// Runs `handover.exe` with these arguments in the project's directory, to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Finished> {
-        let command = self.command(&self.installed("handover.exe"), arguments);
-        finish(command, None, self.root.path()).map(with_lost_code)
+        finish(self.whole(arguments), None, self.root.path())
     }
 
     /// The same, with its state in this directory, as Windows names it.
     pub(crate) fn run_with_state(&self, directory: &str, arguments: &[&str]) -> Result<Finished> {
-        let mut command = self.command(&self.installed("handover.exe"), arguments);
+        let mut command = self.whole(arguments);
         command.env("HANDOVER_STATE_DIR", directory);
-        finish(command, None, self.root.path()).map(with_lost_code)
+        finish(command, None, self.root.path())
+    }
+
+    /// A command that runs `handover.exe` to its end, by console.exe, which knows the exit code also where Wine fails in
+    /// the end.
+    fn whole(&self, arguments: &[&str]) -> Command {
+        self.command(&self.installed("console.exe"), &self.words(arguments))
+    }
+
+    /// `handover.exe` with these arguments, in the console that its standard streams are.
+    pub(crate) fn at_console(&self, arguments: &[&str], output: &Path) -> Result<Command> {
+        let console = self.installed("console.exe");
+        self.in_console(console.as_os_str(), &self.words(arguments), output)
+    }
+
+    /// What console.exe is told.
+    fn words(&self, arguments: &[&str]) -> Vec<OsString> {
+        let mut words = ["-", "none", "-"].map(OsString::from).to_vec();
+        words.push(self.installed("handover.exe").into());
+        words.extend(arguments.iter().map(OsString::from));
+        words
     }
 
     /// Starts `handover.exe` with these arguments, its output going to the file `output`.
     pub(crate) fn start(&self, arguments: &[&str], output: &Path) -> Result<Child> {
-        let file = std::fs::File::create(output)?;
-        let mut command = self.command(&self.installed("handover.exe"), arguments);
-        command.stdout(file).stderr(Stdio::null());
-        command.spawn().context("start wine")
+        spawn(self.whole(arguments), output)
+    }
+
+    /// The same, to be killed: the process is that of `handover.exe` itself.
+    pub(crate) fn start_to_kill(&self, arguments: &[&str], output: &Path) -> Result<Child> {
+        let command = self.command(&self.installed("handover.exe"), arguments);
+        spawn(command, output)
     }
 
     /// Starts `handover.exe` with these arguments, its standard input a pipe, its output going to the file `output`.
     pub(crate) fn start_with_input(&self, arguments: &[&str], output: &Path) -> Result<Child> {
-        let file = std::fs::File::create(output)?;
-        let mut command = self.command(&self.installed("handover.exe"), arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(file)
-            .stderr(Stdio::null());
-        command.spawn().context("start wine")
+        let mut command = self.whole(arguments);
+        command.stdin(Stdio::piped());
+        spawn(command, output)
     }
 
     /// A command that runs a Windows program in a console, which `script` plays, in the project's directory; its standard
@@ -294,17 +312,14 @@ impl Drop for Windows {
     }
 }
 
+fn spawn(mut command: Command, output: &Path) -> Result<Child> {
+    let file = std::fs::File::create(output)?;
+    command.stdout(file).stderr(Stdio::null());
+    command.spawn().context("start wine")
+}
+
 /// Fails unless the two sets of characters that steer a terminal are absent.
 pub(crate) fn without_escapes(text: &str) -> Result<()> {
     ensure!(!text.contains('\u{1b}'), "an escape sequence in {text:?}");
     Ok(())
-}
-
-/// Wine 8 can end by a signal of its own while a program with threads exits, after that program's last word; the exit
-/// code is lost then. The result is told last, and only with code 0.
-fn with_lost_code(mut finished: Finished) -> Finished {
-    if finished.code == -1 && finished.last().is_ok_and(|last| last["event"] == "result") {
-        finished.code = 0;
-    }
-    finished
 }

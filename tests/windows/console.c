@@ -6,8 +6,9 @@
    console's host hands it on: a thread at CtrlRoutine. (Wine 8 knows no event but Ctrl-C in GenerateConsoleCtrlEvent, nor
    has its console one for the end of a terminal.) It can be a word too: `none`; or `old`, for a console that refuses every
    change of its mode, as one that knows no escape sequences refuses to act on them.
-   When the program has ended, what the console shows goes into the file SCREEN, in UTF-8, one line a row; and this one
-   ends as the program has ended.
+   When the program has ended, what the console shows goes into the file SCREEN, in UTF-8, one line a row, unless that is
+   `-`; and this one ends as the program has ended. (Wine 8 can end by a signal of its own while a program with threads
+   exits. Whoever is not one of Wine's loses the exit code then, and this one does not.)
    https://learn.microsoft.com/en-us/windows/console/handlerroutine */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,12 @@ static WCHAR *after(WCHAR *line, int count) {
       line++;
   }
   return line;
+}
+
+/* Events are for the program; this one waits for its end. A handler is not handed on, as ignoring Ctrl-C would be. */
+static BOOL WINAPI stay(DWORD event) {
+  (void)event;
+  return TRUE;
 }
 
 static BOOL send_event(HANDLE process, DWORD_PTR event) {
@@ -104,6 +111,8 @@ int wmain(int count, WCHAR **arguments) {
   STARTUPINFOW startup = {.cb = sizeof startup};
   PROCESS_INFORMATION process;
   DWORD code;
+  if (!SetConsoleCtrlHandler(stay, TRUE))
+    return fail("SetConsoleCtrlHandler");
   if (!CreateProcessW(NULL, after(GetCommandLineW(), 4), NULL, NULL, TRUE, old ? DEBUG_ONLY_THIS_PROCESS : 0, NULL, NULL,
                       &startup, &process))
     return fail("CreateProcess");
@@ -121,7 +130,7 @@ int wmain(int count, WCHAR **arguments) {
   WaitForSingleObject(process.hProcess, INFINITE);
   if (!GetExitCodeProcess(process.hProcess, &code))
     return fail("GetExitCodeProcess");
-  if (!write_screen(screen))
+  if (lstrcmpW(screen, L"-") != 0 && !write_screen(screen))
     return fail("the screen");
   return (int)code;
 }

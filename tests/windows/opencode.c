@@ -1,10 +1,24 @@
 /* A stand-in opencode.exe: starts the handover.exe beside it as the stand-in agent, with its own arguments as they
-   were given, and ends as that ends. Like opencode as npm installs it, it is a wrapper around what works. */
+   were given, and ends as that ends. Like opencode as npm installs it, it is a wrapper around what works.
+   It adds a line to the file that the variable CONSOLE_LOG names: how many processes share its console. */
+#include <stdio.h>
 #include <windows.h>
 
 #define LENGTH 32768
+#define PROCESSES 16
+
+static void log_console(void) {
+  WCHAR path[MAX_PATH];
+  DWORD processes[PROCESSES], length = GetEnvironmentVariableW(L"CONSOLE_LOG", path, MAX_PATH);
+  FILE *log = length > 0 && length < MAX_PATH ? _wfopen(path, L"a") : NULL;
+  if (log) {
+    fprintf(log, "%lu\n", GetConsoleProcessList(processes, PROCESSES));
+    fclose(log);
+  }
+}
 
 int wmain(void) {
+  log_console();
   static WCHAR program[LENGTH], line[LENGTH];
   DWORD length = GetModuleFileNameW(NULL, program, LENGTH), code = 1;
   while (length > 0 && program[length - 1] != L'\\')

@@ -136,7 +136,7 @@ fn sessions_go_and_return(agent: LocalAgent) -> Result<()> {
     let output = pair.windows.scratch("killed");
     let mut client = pair
         .windows
-        .start(&[&arguments[..], &[WAIT]].concat(), &output)?;
+        .start_to_kill(&[&arguments[..], &[WAIT]].concat(), &output)?;
     let begun = pair.has_made("begun");
     client.kill()?;
     client.wait()?;
