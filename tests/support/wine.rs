@@ -185,10 +185,14 @@ impl Windows {
         finish(self.whole(arguments), None, self.root.path())
     }
 
-    /// The same, with its state in this directory, as Windows names it.
-    pub(crate) fn run_with_state(&self, directory: &str, arguments: &[&str]) -> Result<Finished> {
+    /// The same, with one more variable.
+    pub(crate) fn run_with(
+        &self,
+        (name, value): (&str, &str),
+        arguments: &[&str],
+    ) -> Result<Finished> {
         let mut command = self.whole(arguments);
-        command.env("HANDOVER_STATE_DIR", directory);
+        command.env(name, value);
         finish(command, None, self.root.path())
     }
 

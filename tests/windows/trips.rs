@@ -1,5 +1,5 @@
 //! What a handoff from Windows meets beside the verbs themselves: awkward characters, a command script that cannot take
-//! a path, a tool call that is given up.
+//! a path, a tool call that is given up, a client that dies on the way.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -44,7 +44,8 @@ fn a_session_comes_back_to_an_opencode_that_is_a_command_script() -> Result<()> 
 fn what_a_command_script_could_not_import_is_refused_before_the_launch() -> Result<()> {
     let (windows, far) = ready(LocalAgent::Cmd)?;
     windows.new_session()?;
-    let state = Windows::profile_there("R&D 100%");
+    let directory = Windows::profile_there("R&D 100%");
+    let state = ("HANDOVER_STATE_DIR", &*directory);
     let message = "RULE write made.txt x";
     let arguments = [
         "send",
@@ -54,17 +55,15 @@ fn what_a_command_script_could_not_import_is_refused_before_the_launch() -> Resu
         "--message",
         message,
     ];
-    let refused = windows
-        .run_with_state(&state, &arguments)?
-        .expect_code(12)?;
+    let refused = windows.run_with(state, &arguments)?.expect_code(12)?;
     let error = refused.last()?;
     let hint = error["error"]["hint"].as_str().unwrap_or_default();
     assert!(hint.contains("HANDOVER_STATE_DIR"), "{error}");
     // Nothing is imported of a session that goes one way.
     let arguments = ["send", "far", "--json", "--message", message];
-    windows.run_with_state(&state, &arguments)?.expect_code(0)?;
+    windows.run_with(state, &arguments)?.expect_code(0)?;
     far.has_made("made.txt")?;
-    let jobs = told(windows.run_with_state(&state, &["jobs", "--all", "--json"])?)?;
+    let jobs = told(windows.run_with(state, &["jobs", "--all", "--json"])?)?;
     let launched = jobs.as_array().map_or(0, |jobs| {
         jobs.iter()
             .filter(|job| job["state"] == "running" || job["state"] == "completed")
@@ -167,5 +166,59 @@ fn a_tool_call_that_opencode_gives_up_detaches_and_is_collected() -> Result<()> 
     assert_eq!(collected["outcome"], "completed", "{collected}");
     let after = windows.export(&session)?.to_string();
     assert!(after.contains("after the call"), "{after}");
+    Ok(())
+}
+
+/// The steps after the launch at which the files of a job are open, locked, replaced or removed here.
+const AFTER_THE_LAUNCH: [&str; 9] = [
+    "launched-noted",
+    "fetched",
+    "return-prepared",
+    "return-imported",
+    "return-after",
+    "return-compared",
+    "return-noted",
+    "cleaned-host",
+    "cleaned-here",
+];
+
+#[test]
+#[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
+fn a_trip_whose_client_died_at_any_step_after_the_launch_is_finished_by_collecting() -> Result<()> {
+    let (windows, _far) = ready(LocalAgent::Exe)?;
+    for point in AFTER_THE_LAUNCH {
+        let session = windows.new_session()?;
+        let before = windows.export(&session)?;
+        let arguments = [
+            "send",
+            "far",
+            "--json",
+            "--round-trip",
+            "--session",
+            &session,
+            "--message",
+            "Go on.",
+        ];
+        let died = windows.run_with(("HANDOVER_FAILPOINT", point), &arguments)?;
+        ensure!(
+            died.code != 0 && died.last()?["event"] != "result",
+            "{point} was not reached: {died:?}"
+        );
+        let job = died
+            .events()?
+            .iter()
+            .find_map(|event| event["job"].as_str().map(str::to_owned));
+        let job = job.with_context(|| format!("{point}: no job in {died:?}"))?;
+        windows.run(&["sync", "--json"])?.expect_code(0)?;
+        // The synchronisation finishes what only tidies up.
+        let collected = windows.run(&["collect", &job, "--json"])?;
+        ensure!(
+            collected.code == 0 || collected.last()?["error"]["kind"] == "already_collected",
+            "{point}: {collected:?}"
+        );
+        let new = grown(&before, &windows.export(&session)?).context(point)?;
+        let of = |role| new.iter().filter(|new| new["info"]["role"] == role).count();
+        ensure!((of("user"), of("assistant")) == (1, 1), "{point}: {new:#?}");
+    }
     Ok(())
 }
