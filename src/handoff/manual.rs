@@ -174,8 +174,12 @@ fn send_again(record: &JobRecord) -> String {
 
 /// The commands by which the agent here imports a file in a directory.
 fn import_here(directory: &Path, file: &str) -> String {
-    let directory = word_here(&directory.to_string_lossy());
     let file = word_here(file);
+    // Of a job that another machine sent nobody here knows it.
+    if directory.as_os_str().is_empty() {
+        return format!("in the session's directory: opencode import {file}");
+    }
+    let directory = word_here(&directory.to_string_lossy());
     if cfg!(windows) {
         // It goes to another drive too, and the two shells have no way in common to join commands.
         format!("pushd {directory}; then: opencode import {file}")
@@ -338,6 +342,13 @@ mod tests {
             false => "cd '/home/ada/my project' && opencode import back.json",
         };
         assert!(with.contains(import), "{with}");
+        let mut adopted = ended.clone();
+        adopted.local_directory = PathBuf::new();
+        let with = told(&adopted, &failed(true));
+        assert!(
+            with.contains("in the session's directory: opencode import back.json"),
+            "{with}"
+        );
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn files_go_by_exec_where_sftp_shows_another_tree_than_the_shell() -> Result<()>
     );
     ensure!(adopted["result"] == "done", "{adopted}");
     seat.client
-        .run(&seat.project(), &["collect", job, "--json"])?
+        .run(&seat.project(), &["collect", job, "--merge", "--json"])?
         .expect_code(0)?;
     let sent = seat
         .send(&session, &["--one-way", "--message", "RULE exit 7"])?
