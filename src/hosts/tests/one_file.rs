@@ -90,6 +90,16 @@ fn user_and_port_may_repeat_and_not_contradict_the_address() {
 fn an_identity_file_is_absolute_or_in_the_local_home() {
     let host = toml_host("identity_file = '~/.ssh/a b'").unwrap();
     assert_eq!(host.identity_file.unwrap(), Path::new("/h/.ssh/a b"));
+    for (text, path) in [
+        ("'~\\.ssh\\a b'", "/h/.ssh/a b"),
+        ("'C:\\Users\\ada\\a b'", "C:\\Users\\ada\\a b"),
+    ] {
+        let host = toml_host(&format!("identity_file = {text}"));
+        assert_eq!(host.is_ok(), cfg!(windows), "{text}");
+        if let Ok(host) = host {
+            assert_eq!(host.identity_file.unwrap(), Path::new(path));
+        }
+    }
     for bad in ["''", "'id'", "'~dev/id'", "'~'", "'-i'", "\"/a\\u0000\""] {
         assert!(
             toml_host(&format!("identity_file = {bad}")).is_err(),
