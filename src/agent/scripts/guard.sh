@@ -24,6 +24,15 @@ ho_guarded_lives() {
   if [ -n "$2" ]; then [ "$(ho_process_start "$1")" = "$2" ]; fi
 }
 
+# Whether another guard is noted by now, and lives: of two that came at the same time one stays.
+ho_is_replaced() {
+  ho_noted=
+  { IFS= read -r ho_noted <guard; } 2>/dev/null
+  [ "$ho_noted" != "pid=$$" ] || return 1
+  ho_judge guard
+  [ "$ho_alive" = yes ]
+}
+
 # Looks whether the job is to end, in any of its phases, and ends the agent's family then. The runner is spared and
 # exports what there is. It sleeps in slices, so that a machine that was suspended loses no time.
 ho_main_guard() {
@@ -37,9 +46,13 @@ ho_main_guard() {
     *[!0-9]*) ho_limit= ;;
   esac
   ho_know_me
-  ho_put guard "$ho_me" 2>/dev/null
+  # A substitute that cannot be noted would be followed by another one with every look.
+  if ! ho_put guard "$ho_me" 2>/dev/null && [ -n "${5:-}" ]; then
+    rm -f guard.part reserve
+    ho_put guard "$ho_me" 2>/dev/null || exit 1
+  fi
   ho_missed=0
-  while [ -f started ]; do
+  while [ -f started ] && ! ho_is_replaced; do
     # In this order: the runner writes 'exit' before it is gone.
     if ho_guarded_lives "$1" "$2"; then
       ho_missed=0
@@ -80,6 +93,30 @@ ho_main_guard() {
     ho_slept=$((ho_slept + 1))
   done
   exit 0
+}
+
+# A runner that waits for its agent lives on where no process can be started for a moment, and its guard does not: another
+# one is sent then, which knows for how long the job has run. One that has not noted itself yet is given half a minute.
+ho_send_guard() {
+  [ ! -f exit ] || return 0
+  ho_judge started
+  [ "$ho_alive" = yes ] || return 0
+  ho_runner=$ho_was_pid
+  ho_runner_start=$ho_was_start
+  ho_ran=0
+  ho_began=$(cat began 2>/dev/null)
+  case $ho_began in
+    '' | *[!0-9]*) ;;
+    *) ho_ran=$(($(date +%s) - ho_began)) ;;
+  esac
+  ho_judge guard
+  case $ho_alive in
+    no) ;;
+    unknown) if [ -e guard ] || [ "$ho_ran" -le 30 ]; then return; fi ;;
+    *) return ;;
+  esac
+  if [ "$ho_ran" -lt 0 ]; then ho_ran=0; fi
+  ho_detach guard "$ho_runner" "$ho_runner_start" "$ho_ran" '' again
 }
 
 # The guard in the place of a runner that is gone.
@@ -151,7 +188,10 @@ ho_main_kill() {
   case $ho_alive in
     no) ho_kill_in_place ;;
     reboot) ho_say kill reboot ;;
-    *) ho_say kill asked ;;
+    *)
+      ho_send_guard
+      ho_say kill asked
+      ;;
   esac
 }
 

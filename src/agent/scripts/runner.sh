@@ -286,6 +286,7 @@ ho_main_run() {
   dd if=/dev/zero of=reserve bs=8192 count=1 >/dev/null 2>&1
   mkdir inbox
   ho_phase importing
+  ho_put began "$(date +%s)" 2>/dev/null
   ho_put started "$ho_me" || ho_finish started-failed
   ho_here=$(sed -n '/^boot=/,$p' started)
   # Before the agent's environment is there: what runs beside us is none of its family.

@@ -18,6 +18,7 @@ ho_main_status() {
   done
   if [ -f started ]; then ho_say_file started started; fi
   if [ -f exit ]; then ho_say_file exit exit; fi
+  ho_send_guard
 }
 
 ho_say_export() {
@@ -136,7 +137,7 @@ ho_main() {
   ho_dir=$(pwd -P)
   case ${1:-} in
     run) ho_main_run ;;
-    guard) ho_main_guard "${2:-}" "${3:-}" "${4:-}" "${5:-}" ;;
+    guard) ho_main_guard "${2:-}" "${3:-}" "${4:-}" "${5:-}" "${6:-}" ;;
   esac
   ho_begin
   case ${1:-} in
