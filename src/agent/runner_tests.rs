@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stub::{Host, Job, SHELLS};
 use super::{
-    AgentError, Alive, Burial, CheckCleanup, Claim, Delivery, ExitReason, JobCall, KillAnswer,
-    KillReason, LaunchAnswer, Nonce, Phase, RemoveAnswer, Started, names,
+    AgentError, Alive, Burial, CheckCleanup, Claim, Delivery, ExitReason, JobCall, JobStatus,
+    KillAnswer, KillReason, LaunchAnswer, Nonce, Phase, RemoveAnswer, Started, names,
 };
 
 fn started(answer: LaunchAnswer) -> Started {
@@ -317,6 +317,38 @@ fn a_job_whose_directory_is_gone_is_missing() {
     let job = host.job();
     fs::remove_dir_all(job.path.as_str()).unwrap();
     assert_eq!(job.launch(&Nonce::generate()), LaunchAnswer::Missing);
+}
+
+#[test]
+fn a_job_that_cannot_be_seen_is_not_missing() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        let away = |what: &str| {
+            let (call, output) = job.call(JobCall::new(&job.path).status().unwrap());
+            let error = JobStatus::parse(&call, &output).unwrap_err();
+            let is_away = matches!(&error, AgentError::JobAway { .. });
+            assert!(is_away, "{shell}, {what}: {error:?}");
+        };
+        // As where a file system is not mounted: all of it, or the part with the jobs.
+        let state = job.file("../..");
+        let elsewhere = state.with_file_name("elsewhere");
+        let state = state.canonicalize().unwrap();
+        let elsewhere = state.with_file_name(elsewhere.file_name().unwrap());
+        fs::rename(&state, &elsewhere).unwrap();
+        away("nothing is there");
+        fs::create_dir(&state).unwrap();
+        away("its directory is empty");
+        fs::remove_dir(&state).unwrap();
+        fs::rename(&elsewhere, &state).unwrap();
+        assert_eq!(job.status().claim, Claim::Free, "{shell}");
+        fs::remove_dir_all(job.path.as_str()).unwrap();
+        let (call, output) = job.call(JobCall::new(&job.path).status().unwrap());
+        assert_eq!(JobStatus::parse(&call, &output).unwrap(), None, "{shell}");
+        // What is there and cannot be entered is not gone.
+        fs::write(job.path.as_str(), "").unwrap();
+        away("it cannot be entered");
+    }
 }
 
 #[test]
