@@ -89,13 +89,17 @@ impl<'a> JobCall<'a> {
         self.verb("kill", &format!("{} {grace}", why.word()))
     }
 
+    /// For how long an export may give nothing before it is given up: a true one has begun to write long before.
+    pub const EXPORT_SILENCE: Duration = Duration::from_secs(140);
+
     /// Exports again for an ended job that has no result; read by [`parse_export`](Self::parse_export). To be repeated
-    /// freely: it waits a minute for another one that is under way.
+    /// freely: it waits a minute for another one that is under way. Where nothing comes from the agent for `silence`
+    /// (whole seconds), its export is ended.
     ///
     /// # Errors
     /// As for [`launch`](Self::launch).
-    pub fn export(&self) -> Result<ScriptCall, AgentError> {
-        self.verb("export", "")
+    pub fn export(&self, silence: Duration) -> Result<ScriptCall, AgentError> {
+        self.verb("export", &silence.as_secs().to_string())
     }
 
     /// Deletes the session from the host's agent; read by [`parse_forget`](Self::parse_forget).

@@ -288,7 +288,11 @@ fn the_time_limit_is_kept_by_who_took_a_dead_runners_place() {
         );
         // What the limit cut can be asked for again.
         fs::remove_file(host.stub("export-hold")).unwrap();
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
         assert_eq!(again.reason, ExitReason::MaxTime, "{shell}");
         assert!(again.has_result());

@@ -212,7 +212,11 @@ fn a_full_disk_ends_in_an_exit_that_claims_no_result() {
     fs::remove_file(host.stub("hold")).unwrap();
     let exit = job.wait_exit();
     fs::remove_file(disk.join("filler")).unwrap();
-    let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+    let (call, output) = job.call(
+        JobCall::new(&job.path)
+            .export(JobCall::EXPORT_SILENCE)
+            .unwrap(),
+    );
     let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
     assert!(
         Command::new("umount")
@@ -320,6 +324,46 @@ fn a_job_whose_directory_is_gone_is_missing() {
 }
 
 #[test]
+fn a_second_export_that_hangs_is_given_up_and_the_next_one_is_made() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        started(job.launch(&Nonce::generate()));
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        let kill = JobCall::new(&job.path).kill(KillReason::Asked, Duration::ZERO);
+        job.call(kill.unwrap());
+        assert!(!job.wait_exit().has_result(), "{shell}");
+        job.wait_for("end of the runner", || job.status().alive == Alive::No);
+        let call = JobCall::new(&job.path)
+            .export(Duration::from_secs(1))
+            .unwrap();
+        let mut asked = host.begin(&call);
+        job.wait_for("end of the second export", || {
+            asked.try_wait().unwrap().is_some()
+        });
+        let output = asked.wait_with_output().unwrap().stdout;
+        assert_eq!(
+            JobCall::parse_export(&call, &output).unwrap(),
+            None,
+            "{shell}"
+        );
+        fs::remove_file(host.stub("export-hold")).unwrap();
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
+        let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
+        assert_eq!(
+            (again.reason, again.has_result()),
+            (ExitReason::Killed, true),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
 fn a_job_that_cannot_be_seen_is_not_missing() {
     for shell in SHELLS {
         let host = Host::new(shell);
@@ -404,7 +448,11 @@ fn an_export_that_failed_can_be_made_again() {
     assert_eq!(job.wait_exit().reason, ExitReason::ExportFailed);
     assert!(!job.file("back.json").exists() && !job.file("back.json.part").exists());
     let again = || {
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         JobCall::parse_export(&call, &output).unwrap()
     };
     assert_eq!(again(), None);
@@ -431,14 +479,20 @@ fn a_second_export_whose_asker_is_gone_is_finished_and_waited_for() {
         let host = Host::new(shell);
         let job = job_without_result(&host);
         host.say("export-hold", "");
-        let call = JobCall::new(&job.path).export().unwrap();
+        let call = JobCall::new(&job.path)
+            .export(JobCall::EXPORT_SILENCE)
+            .unwrap();
         let mut first = host.begin(&call);
         let asked = || host.heard("calls").matches("export ").count();
         job.wait_for("export", || asked() == 2);
         drop(first.stdout.take());
         let exit = std::thread::scope(|scope| {
             let second = scope.spawn(|| {
-                let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+                let (call, output) = job.call(
+                    JobCall::new(&job.path)
+                        .export(JobCall::EXPORT_SILENCE)
+                        .unwrap(),
+                );
                 JobCall::parse_export(&call, &output).unwrap()
             });
             fs::remove_file(host.stub("export-hold")).unwrap();
@@ -479,7 +533,11 @@ fn the_lock_of_a_dead_export_is_taken_over_and_that_of_a_living_one_is_not() {
             symlink(text.replace('\n', "|"), job.file(name)).unwrap();
         };
         link("export.lock.3", &started);
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         let exit = JobCall::parse_export(&call, &output).unwrap().unwrap();
         assert_eq!(exit.reason, ExitReason::Completed, "{shell}");
         assert_eq!(holders(&job), ["free"], "{shell}");
@@ -652,7 +710,7 @@ fn a_job_of_an_older_script_is_understood() {
 #[test]
 fn an_export_that_somebody_else_makes_is_no_failed_one() {
     let call = JobCall::new(&"/x/handover/jobs/j".parse().unwrap())
-        .export()
+        .export(JobCall::EXPORT_SILENCE)
         .unwrap();
     let nonce = call.nonce();
     let output = format!("{nonce} begin\n{nonce} export=busy\n{nonce} end\n");

@@ -1,6 +1,6 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
 # Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, bury, kill REASON GRACE,
-# export (again), say NAME, forget, remove.
+# export SECONDS (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
 unset HANDOVER_FRAME
@@ -92,6 +92,27 @@ ho_end_child() {
   (
     sleep 10
     [ "$(ho_process_start "$ho_pid")" = "$ho_child_start" ] && kill -KILL "$ho_pid"
+  ) </dev/null >/dev/null 2>&1 &
+}
+
+# ho_bound_child SECONDS FILE: ends the child where nothing has come into the file for so long.
+ho_bound_child() {
+  ho_child_start=$(ho_process_start "$ho_pid")
+  (
+    trap '' HUP PIPE
+    ho_quiet=0
+    ho_came=
+    while ho_guarded_lives "$ho_pid" "$ho_child_start"; do
+      ho_grown=$(ho_size "$2")
+      if [ "$ho_grown" != "$ho_came" ]; then
+        ho_came=$ho_grown
+        ho_quiet=0
+      fi
+      if [ "$ho_quiet" -eq "$1" ]; then kill -TERM "$ho_pid"; fi
+      if [ "$ho_quiet" -eq "$(($1 + 10))" ]; then kill -KILL "$ho_pid"; fi
+      sleep 1
+      ho_quiet=$((ho_quiet + 1))
+    done
   ) </dev/null >/dev/null 2>&1 &
 }
 
@@ -195,6 +216,7 @@ ho_export() {
     </dev/null >back.json.part 2>>stderr.log &
   ho_pid=$!
   if [ -n "${ho_here:-}" ]; then ho_note_agent; fi
+  if [ -n "${ho_bound:-}" ]; then ho_bound_child "$ho_bound" back.json.part; fi
   ho_kept=$ho_code
   ho_wait
   ho_export_code=$ho_code
