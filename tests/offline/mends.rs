@@ -238,6 +238,24 @@ async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
 }
 
 #[tokio::test]
+async fn a_host_that_cannot_answer_once_does_not_end_the_trip() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, _) = at_work(&stage).await;
+    let directory = stage.job_directories().remove(0);
+    let (script, whole) = (directory.join("run.sh"), directory.join("whole.sh"));
+    std::fs::rename(&script, &whole).unwrap();
+    // What is seen of a shell that gets no process any more, once.
+    let cut = "printf '\\n%s begin\\n' \"$HANDOVER_FRAME\"\nmv -f whole.sh run.sh\nexit 2\n";
+    std::fs::write(&script, cut).unwrap();
+    // Back again, it asks for the time there.
+    stage.proxy.cut_all(Cut::Reset);
+    sending.ended().await.exits(0);
+    assert!(!whole.exists(), "it was asked");
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on\ndone");
+}
+
+#[tokio::test]
 async fn a_job_is_followed_by_one_process_at_a_time() {
     let stage = Stage::new().await;
     let before = stage.history_here();
