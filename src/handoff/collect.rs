@@ -17,7 +17,7 @@ use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
-const START_GRACE: Duration = Duration::from_secs(15);
+pub(super) const START_GRACE: Duration = Duration::from_secs(15);
 /// The time between looks at a claimed job that has not started.
 const START_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a lost host is tried again while a job is settled in passing.

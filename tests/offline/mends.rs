@@ -217,17 +217,35 @@ async fn a_job_that_was_not_launched_and_whose_directory_is_gone_is_closed() {
     }
 }
 
-#[tokio::test]
-async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
-    let stage = Stage::new().await;
-    let before = stage.history_here();
-    let (_, directory) = ended_job(&stage).await;
-    let record = rewind(&stage, State::Launching).await;
-    // What there is when the host went down between the claim and the runner's first word.
+/// What there is when the host went down between the claim and the runner's first word.
+async fn claimed_only(stage: &Stage) -> JobRecord {
+    let (_, directory) = ended_job(stage).await;
+    let record = rewind(stage, State::Launching).await;
     for name in ["started", "phase", "exit", "back.json", "events.ndjson"] {
         std::fs::remove_file(directory.join(name)).unwrap();
     }
     assert!(directory.join("claim/nonce").exists());
+    record
+}
+
+#[tokio::test]
+async fn a_claim_whose_runner_never_started_is_closed_by_a_kill_too() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let record = claimed_only(&stage).await;
+    let ran = stage.run(&["kill", record.id.as_str(), "--json"]).await;
+    assert_eq!(ran.exits(0).document()["outcome"], "closed");
+    assert_eq!(stage.jobs().await[0].state, State::Killed);
+    assert_eq!(stage.history_here(), before);
+    assert_eq!(stage.job_directories().len(), 0);
+    is_free(&stage).await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let record = claimed_only(&stage).await;
     is_taken(&stage).await;
     let outcome = stage.collect(&record.id).await.unwrap();
     assert_eq!(outcome.ending, Ending::Closed);
