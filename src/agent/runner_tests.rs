@@ -324,6 +324,37 @@ fn a_job_whose_directory_is_gone_is_missing() {
 }
 
 #[test]
+fn a_message_is_run_once_also_where_it_cannot_be_renamed() {
+    for shell in SHELLS {
+        for (programs, undelivered) in [(&["mv"][..], 0), (&["mv", "rm"], 1)] {
+            let host = Host::new(shell);
+            host.put_first(
+                "mv",
+                "#!/bin/sh\ncase $* in *.txt.done) exit 1 ;; esac\nexec /bin/mv \"$@\"\n",
+            );
+            if programs.contains(&"rm") {
+                host.put_first(
+                    "rm",
+                    "#!/bin/sh\ncase $* in *.txt) exit 1 ;; esac\nexec /bin/rm \"$@\"\n",
+                );
+            }
+            host.say("hold", "");
+            let job = host.job();
+            started(job.launch(&Nonce::generate()));
+            job.put("inbox/1.txt", b"one more\n");
+            fs::remove_file(host.stub("hold")).unwrap();
+            let exit = job.wait_exit();
+            let runs = host.heard("calls").matches("run ").count();
+            assert_eq!(
+                (runs, exit.undelivered, exit.has_result()),
+                (2, undelivered, true),
+                "{shell}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_second_export_that_hangs_is_given_up_and_the_next_one_is_made() {
     for shell in SHELLS {
         let host = Host::new(shell);

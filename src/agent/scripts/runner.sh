@@ -177,7 +177,8 @@ ho_serve_inbox() {
         if ho_is_stopped; then return; fi
         ho_prompt=$ho_message
         ho_run_agent
-        mv -f "$ho_message" "$ho_message.done"
+        # Read is read: it must not be run again.
+        mv -f "$ho_message" "$ho_message.done" || rm -f "$ho_message" || return
       done
       mkdir -p delivered
       for ho_file in "$ho_taken"/*.done; do
