@@ -355,6 +355,24 @@ fn a_message_is_run_once_also_where_it_cannot_be_renamed() {
 }
 
 #[test]
+fn a_message_that_no_agent_could_read_is_told_as_undelivered() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        host.say("hold", "");
+        let job = host.job();
+        started(job.launch(&Nonce::generate()));
+        job.wait_for("run", || !host.heard("prompt").is_empty());
+        for name in ["1", "2"] {
+            job.put(&format!("inbox/{name}.txt"), b"one more\n");
+        }
+        // As by an upgrade.
+        fs::remove_file(host.home().join(".local/bin/opencode")).unwrap();
+        fs::remove_file(host.stub("hold")).unwrap();
+        assert_eq!(job.wait_exit().undelivered, 2, "{shell}");
+    }
+}
+
+#[test]
 fn a_second_export_that_hangs_is_given_up_and_the_next_one_is_made() {
     for shell in SHELLS {
         let host = Host::new(shell);

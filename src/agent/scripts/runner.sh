@@ -59,7 +59,9 @@ ho_prepare() {
 # The agent in the work directory, under the user's own umask. Always in a subshell: the caller's redirections are
 # opened before, in the job's directory.
 ho_agent() {
-  cd -- "$ho_work" && umask "$ho_login_umask" && exec "$ho_opencode" "$@"
+  # As of a program that cannot be run.
+  cd -- "$ho_work" || exit 126
+  umask "$ho_login_umask" && exec "$ho_opencode" "$@"
 }
 
 # Waits for the child ho_pid through signals; sets ho_code.
@@ -177,6 +179,10 @@ ho_serve_inbox() {
         if ho_is_stopped; then return; fi
         ho_prompt=$ho_message
         ho_run_agent
+        # What no agent has read stays, and counts as undelivered.
+        case $ho_code in
+          126 | 127) return ;;
+        esac
         # Read is read: it must not be run again.
         mv -f "$ho_message" "$ho_message.done" || rm -f "$ho_message" || return
       done
