@@ -438,6 +438,26 @@ async fn a_spawned_and_a_one_way_job_survive_a_kill_on_the_way_out_and_back() {
 }
 
 #[tokio::test]
+async fn a_clean_up_that_was_cut_after_the_session_was_forgotten_there_is_finished() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let session = stage.session.to_string();
+    let send = ["send", BOX, "--one-way", "--session", &session];
+    let send = [&send[..], &["--message", "RULE say worked"]].concat();
+    stage.run(&send).await.exits(0);
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+    dies(&stage, "cleaned-host", &["collect", "-", "--forget"]).await;
+    assert!(!stage.is_there());
+    let ran = stage.run(&["collect", "-"]).await.exits(0);
+    assert!(!ran.err.contains("not deleted"), "{}", ran.err);
+    assert!(only(&stage).await.cleaned_ms.is_some());
+    let again = stage.run(&["collect", "-", "--json"]).await;
+    again.exits(8).error("already_collected");
+    assert_eq!(grown(&before, &stage.history_here()).len(), 2);
+}
+
+#[tokio::test]
 async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
     for finder in ["sync", "status", "wait"] {
         result_is_kept_by(finder).await;
