@@ -156,6 +156,36 @@ fn an_agent_that_ignores_being_asked_is_made_to_end() {
 }
 
 #[test]
+fn a_second_kill_shortens_the_grace_period_of_the_first_one_and_never_lengthens_it() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, "trap '' TERM\necho $$ >>\"$HOME/stub/pids\"\n", 1);
+        kill(&job, 600);
+        // By now the guard has begun.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(living(&host).len(), 1, "{shell}");
+        assert_eq!(kill(&job, 0), KillAnswer::Asked, "{shell}");
+        kill(&job, 600);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.code),
+            (ExitReason::Killed, Some(137)),
+            "{shell}"
+        );
+
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        launch(&job);
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        kill(&job, 600);
+        std::thread::sleep(Duration::from_secs(2));
+        kill(&job, 0);
+        assert!(!job.wait_exit().has_result(), "{shell}");
+    }
+}
+
+#[test]
 fn a_guard_ends_no_export_that_the_runner_has_begun_after_a_kill() {
     for shell in SHELLS {
         let host = Host::new(shell);

@@ -41,6 +41,7 @@ ho_main_guard() {
   ho_spared=$1
   ho_slept=${3:-0}
   ho_cut=${4:-}
+  ho_noticed=
   ho_limit=$(ho_param max_time)
   case $ho_limit in
     *[!0-9]*) ho_limit= ;;
@@ -77,11 +78,13 @@ ho_main_guard() {
       if [ "$(cat phase 2>/dev/null)" = exporting ]; then
         # The agent is done, and its export can be asked for again: one that hangs is cut. After a kill it has a minute;
         # where the kill comes upon it, the grace period.
-        ho_cut=${ho_cut:-$((ho_slept + $(ho_kill_grace)))}
-        if [ "$ho_slept" -ge "$ho_cut" ]; then ho_kill_family 1; fi
+        ho_noticed=${ho_noticed:-$ho_slept}
+        ho_until=$ho_cut
+        if [ -z "$ho_until" ]; then ho_until=$((ho_noticed + $(ho_kill_grace))); fi
+        if [ "$ho_slept" -ge "$ho_until" ]; then ho_kill_family 1; fi
       else
         ho_yields=yes
-        ho_kill_family "$(ho_kill_grace)"
+        ho_kill_family
         ho_yields=
         ho_cut=$((ho_slept + 60))
       fi
@@ -151,7 +154,7 @@ ho_end_in_place() {
   ho_at=$(cat phase 2>/dev/null)
   ho_at=${ho_at:-importing}
   ho_here=$(sed -n '/^boot=/,$p' started)
-  ho_kill_family "$(ho_kill_grace)"
+  ho_kill_family
   ho_close_inbox
   # What a cut import left is no result.
   if [ "$ho_at" != importing ]; then
@@ -180,7 +183,10 @@ ho_main_kill() {
     ho_say kill never
     return
   fi
-  if ! [ -e kill ] && ! ho_ask "reason=$1" "grace=$2"; then
+  if [ -e kill ]; then
+    # Asked for again, it can be asked for sooner.
+    if [ "$2" -lt "$(ho_kill_grace)" ]; then ho_ask "reason=$(ho_kill_reason)" "grace=$2"; fi
+  elif ! ho_ask "reason=$1" "grace=$2"; then
     ho_say kill unwritable
     return
   fi

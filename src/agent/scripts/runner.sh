@@ -267,7 +267,7 @@ ho_finish() {
   # The guard may be in its grace period; what it was about to end is ended here.
   if ho_is_stopped && [ -e kill ]; then
     ho_spared=$ho_guard
-    ho_kill_family "$(ho_kill_grace)"
+    ho_kill_family
   fi
   ho_close_inbox
   ho_clock
@@ -359,7 +359,7 @@ ho_main_run() {
   if [ -n "$ho_session" ]; then ho_serve_inbox; fi
   ho_close_inbox
   # The agent is gone; what it left behind goes before anything is exported.
-  if ho_is_stopped && [ -e kill ]; then ho_kill_family "$(ho_kill_grace)"; fi
+  if ho_is_stopped && [ -e kill ]; then ho_kill_family; fi
 
   ho_phase exporting
   if ! ho_export && ! ho_is_stopped && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then
