@@ -99,6 +99,38 @@ async fn a_store_with_a_damaged_page_is_set_aside_by_one_of_many() {
 }
 
 #[tokio::test]
+async fn a_job_whose_log_cannot_be_read_does_not_end_the_search() {
+    let stage = Stage::new().await;
+    let (job, directory) = ended_job(&stage).await;
+    // Before the good one in the list.
+    let odd = directory.with_file_name("j000000000-abcdef");
+    copy(&directory, &odd);
+    let about = std::fs::read_to_string(odd.join("job.json")).unwrap();
+    let about = about.replace(&job, "j000000000-abcdef");
+    std::fs::write(odd.join("job.json"), about).unwrap();
+    std::fs::remove_file(odd.join("events.ndjson")).unwrap();
+    std::fs::create_dir(odd.join("events.ndjson")).unwrap();
+    std::fs::remove_dir_all(stage.here("state")).unwrap();
+    let ran = stage.run(&["jobs", "--discover", "--json"]).await.exits(0);
+    let host = &ran.document()["hosts"][0];
+    assert_eq!(host["adopted"][0]["id"], job.as_str(), "{host}");
+    assert_eq!(host["refused"][0]["name"], "j000000000-abcdef", "{host}");
+}
+
+/// Copies a job's directory.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in entries(from) {
+        let copied = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            copy(&entry, &copied);
+        } else if entry.is_file() {
+            std::fs::copy(&entry, &copied).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_another_machine_sent_is_an_index_entry_and_its_files_stay() {
     let stage = Stage::new().await;
     let before = stage.history_here();
