@@ -395,12 +395,18 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Counts in the record what nobody has watched of the events of a job that has ended just now.
+    /// Counts in the record what nobody has watched of the events of a job that has ended just now, or of which a part
+    /// alone was counted then.
     async fn count_rest(&mut self, link: &mut Link, place: &Place) -> Result<(), HandoffError> {
-        if self.record.state.is_ended() {
+        let ended = self.record.state.is_ended();
+        if ended && !self.record.usage.partial {
             return Ok(());
         }
-        count_over(self.client, link, &place.directory, self.record).await
+        count_over(self.client, link, &place.directory, self.record).await?;
+        if ended {
+            self.client.store().update(self.record).await?;
+        }
+        Ok(())
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
