@@ -437,6 +437,49 @@ async fn a_spawned_and_a_one_way_job_survive_a_kill_on_the_way_out_and_back() {
         .await;
 }
 
+/// A one-way handoff that ends on its host with nobody there.
+async fn goes_and_ends(stage: &Stage) {
+    let session = stage.session.to_string();
+    let send = ["send", BOX, "--one-way", "--session", &session];
+    let send = [&send[..], &["--message", "RULE say worked"]].concat();
+    stage.run(&send).await.exits(0);
+    let exit = stage.job_directories()[0].join("exit");
+    until("the job ends", || exit.exists()).await;
+}
+
+#[tokio::test]
+async fn a_clean_up_that_was_cut_after_the_session_was_forgotten_there_is_finished() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    goes_and_ends(&stage).await;
+    dies(&stage, "cleaned-host", &["collect", "-", "--forget"]).await;
+    assert!(!stage.is_there());
+    let ran = stage.run(&["collect", "-"]).await.exits(0);
+    assert!(!ran.err.contains("not deleted"), "{}", ran.err);
+    assert!(only(&stage).await.cleaned_ms.is_some());
+    let again = stage.run(&["collect", "-", "--json"]).await;
+    again.exits(8).error("already_collected");
+    assert_eq!(grown(&before, &stage.history_here()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_merge_of_what_another_machine_sent_is_finished_after_its_client_was_killed() {
+    for point in ["return-imported", "return-after", "return-compared"] {
+        let stage = Stage::new().await;
+        let before = stage.history_here();
+        goes_and_ends(&stage).await;
+        // To this machine it is another's now.
+        std::fs::remove_dir_all(stage.here("state")).unwrap();
+        stage.run(&["jobs", "--discover"]).await.exits(0);
+        dies(&stage, point, &["collect", "-", "--merge"]).await;
+        let ran = stage.run(&["collect", "-", "--merge", "--json"]).await;
+        assert_eq!(ran.exits(0).document()["outcome"], "completed", "{point}");
+        let new = grown(&before, &stage.history_here());
+        assert_eq!((new.len(), new[1].text()), (2, "worked".to_owned()));
+        assert_eq!(only(&stage).await.state, State::Completed, "{point}");
+    }
+}
+
 #[tokio::test]
 async fn a_result_of_a_launch_that_nobody_saw_is_not_lost() {
     for finder in ["sync", "status", "wait"] {

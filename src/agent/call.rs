@@ -89,13 +89,17 @@ impl<'a> JobCall<'a> {
         self.verb("kill", &format!("{} {grace}", why.word()))
     }
 
+    /// For how long an export may give nothing before it is given up: a true one has begun to write long before.
+    pub const EXPORT_SILENCE: Duration = Duration::from_secs(140);
+
     /// Exports again for an ended job that has no result; read by [`parse_export`](Self::parse_export). To be repeated
-    /// freely: it waits a minute for another one that is under way.
+    /// freely: it waits a minute for another one that is under way. Where nothing comes from the agent for `silence`
+    /// (whole seconds), its export is ended.
     ///
     /// # Errors
     /// As for [`launch`](Self::launch).
-    pub fn export(&self) -> Result<ScriptCall, AgentError> {
-        self.verb("export", "")
+    pub fn export(&self, silence: Duration) -> Result<ScriptCall, AgentError> {
+        self.verb("export", &silence.as_secs().to_string())
     }
 
     /// Deletes the session from the host's agent; read by [`parse_forget`](Self::parse_forget).
@@ -130,7 +134,8 @@ impl<'a> JobCall<'a> {
         }
     }
 
-    /// Reads the answer to [`forget`](Self::forget): nothing, or why it failed.
+    /// Reads the answer to [`forget`](Self::forget): nothing, or why it failed. A job whose directory is gone has been
+    /// tidied up before, and nothing could ask its agent any more.
     ///
     /// # Errors
     /// Those of [`ScriptCall::answer`].
@@ -139,14 +144,14 @@ impl<'a> JobCall<'a> {
         stdout: &[u8],
     ) -> Result<Result<(), String>, AgentError> {
         let answer = call.answer(stdout)?;
+        if answer.text("missing").is_some() {
+            return Ok(Ok(()));
+        }
         Ok(done(&answer, "forget"))
     }
 }
 
 fn done(answer: &Answer, key: &str) -> Result<(), String> {
-    if answer.text("missing").is_some() {
-        return Err("the job's directory is not there".to_owned());
-    }
     match answer.text(key).as_deref() {
         Some("done") => Ok(()),
         other => Err(answer

@@ -63,6 +63,13 @@ pub enum AgentError {
         /// The newest version known here.
         known: u32,
     },
+    /// What is in the job's directory cannot be seen just now, which says nothing of the job: a file system that is not
+    /// mounted, or a directory that cannot be entered.
+    #[error("the job's directory on the host cannot be seen just now: {reason}")]
+    JobAway {
+        /// Why.
+        reason: &'static str,
+    },
     /// The host still exports the result for somebody else, or for an earlier question whose answer was lost.
     #[error("the host is still exporting the result")]
     ExportBusy,

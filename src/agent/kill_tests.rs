@@ -156,6 +156,36 @@ fn an_agent_that_ignores_being_asked_is_made_to_end() {
 }
 
 #[test]
+fn a_second_kill_shortens_the_grace_period_of_the_first_one_and_never_lengthens_it() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, "trap '' TERM\necho $$ >>\"$HOME/stub/pids\"\n", 1);
+        kill(&job, 600);
+        // By now the guard has begun.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(living(&host).len(), 1, "{shell}");
+        assert_eq!(kill(&job, 0), KillAnswer::Asked, "{shell}");
+        kill(&job, 600);
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.code),
+            (ExitReason::Killed, Some(137)),
+            "{shell}"
+        );
+
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        launch(&job);
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        kill(&job, 600);
+        std::thread::sleep(Duration::from_secs(2));
+        kill(&job, 0);
+        assert!(!job.wait_exit().has_result(), "{shell}");
+    }
+}
+
+#[test]
 fn a_guard_ends_no_export_that_the_runner_has_begun_after_a_kill() {
     for shell in SHELLS {
         let host = Host::new(shell);
@@ -288,11 +318,98 @@ fn the_time_limit_is_kept_by_who_took_a_dead_runners_place() {
         );
         // What the limit cut can be asked for again.
         fs::remove_file(host.stub("export-hold")).unwrap();
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
         assert_eq!(again.reason, ExitReason::MaxTime, "{shell}");
         assert!(again.has_result());
     }
+}
+
+#[test]
+fn whoever_kills_or_looks_at_a_job_whose_guard_is_gone_sends_another_one() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, FAMILY, 5);
+        slay(&[guard(&job)]);
+        assert_eq!(kill(&job, 1), KillAnswer::Asked, "{shell}");
+        let exit = job.wait_exit();
+        assert_eq!(
+            (exit.reason, exit.has_result(), exit.left),
+            (ExitReason::Killed, true, 0),
+            "{shell}"
+        );
+        assert_eq!(living(&host), Vec::<String>::new(), "{shell}");
+
+        let host = Host::new(shell);
+        host.say("hold", "");
+        let job = host.job();
+        job.put("params/max_time", b"3");
+        launch(&job);
+        slay(&[guard(&job)]);
+        assert_eq!(job.status().alive, Alive::Yes, "{shell}");
+        assert_eq!(job.wait_exit().reason, ExitReason::MaxTime, "{shell}");
+    }
+}
+
+/// The guards of a job that there are.
+fn guards(job: &Job<'_>) -> Vec<u32> {
+    let directory = job.file("").canonicalize().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_guard = |pid: &u32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let there = fs::read_link(format!("/proc/{pid}/cwd"));
+        command.contains("./run.sh guard") && there.is_ok_and(|there| there == directory)
+    };
+    pids.filter(is_guard).collect()
+}
+
+#[test]
+fn of_guards_that_are_sent_at_the_same_time_one_stays_and_ends_with_the_job() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let (job, _) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
+        let first = guard(&job);
+        job.status();
+        assert_eq!(guard(&job), first, "{shell}: the first one lives");
+        slay(&[first]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(job.status().alive, Alive::Yes, "{shell}"));
+            }
+        });
+        // Each has had its look at the others; a subshell of one counts for a moment.
+        std::thread::sleep(Duration::from_secs(2));
+        job.wait_for("one guard", || {
+            guards(&job) == [guard(&job)] && lives(&guard(&job).to_string())
+        });
+        assert_eq!(kill(&job, 1), KillAnswer::Asked, "{shell}");
+        assert_eq!(job.wait_exit().reason, ExitReason::Killed, "{shell}");
+        job.wait_for("end of the guard", || guards(&job).is_empty());
+    }
+}
+
+#[test]
+fn a_guard_that_has_not_noted_itself_yet_is_not_taken_for_one_that_is_gone() {
+    let host = Host::new("/bin/dash");
+    let (job, _) = at_work(&host, "echo $$ >>\"$HOME/stub/pids\"\n", 1);
+    slay(&[guard(&job)]);
+    fs::remove_file(job.file("guard")).unwrap();
+    job.status();
+    assert!(guards(&job).is_empty());
+    // One that has had its time is gone.
+    let began = fs::read_to_string(job.file("began")).unwrap();
+    let began: u64 = began.trim().parse().unwrap();
+    job.put("began", format!("{}\n", began - 60).as_bytes());
+    job.status();
+    assert!(lives(&guard(&job).to_string()));
+    kill(&job, 1);
+    assert_eq!(job.wait_exit().reason, ExitReason::Killed);
 }
 
 /// A process namespace of its own, whose first process collects what others leave behind.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stub::{Host, Job, SHELLS};
 use super::{
-    AgentError, Alive, Burial, CheckCleanup, Claim, Delivery, ExitReason, JobCall, KillAnswer,
-    KillReason, LaunchAnswer, Nonce, Phase, RemoveAnswer, Started, names,
+    AgentError, Alive, Burial, CheckCleanup, Claim, Delivery, ExitReason, JobCall, JobStatus,
+    KillAnswer, KillReason, LaunchAnswer, Nonce, Phase, RemoveAnswer, Started, names,
 };
 
 fn started(answer: LaunchAnswer) -> Started {
@@ -212,7 +212,11 @@ fn a_full_disk_ends_in_an_exit_that_claims_no_result() {
     fs::remove_file(host.stub("hold")).unwrap();
     let exit = job.wait_exit();
     fs::remove_file(disk.join("filler")).unwrap();
-    let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+    let (call, output) = job.call(
+        JobCall::new(&job.path)
+            .export(JobCall::EXPORT_SILENCE)
+            .unwrap(),
+    );
     let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
     assert!(
         Command::new("umount")
@@ -320,6 +324,127 @@ fn a_job_whose_directory_is_gone_is_missing() {
 }
 
 #[test]
+fn a_message_is_run_once_also_where_it_cannot_be_renamed() {
+    for shell in SHELLS {
+        for (programs, undelivered) in [(&["mv"][..], 0), (&["mv", "rm"], 1)] {
+            let host = Host::new(shell);
+            host.put_first(
+                "mv",
+                "#!/bin/sh\ncase $* in *.txt.done) exit 1 ;; esac\nexec /bin/mv \"$@\"\n",
+            );
+            if programs.contains(&"rm") {
+                host.put_first(
+                    "rm",
+                    "#!/bin/sh\ncase $* in *.txt) exit 1 ;; esac\nexec /bin/rm \"$@\"\n",
+                );
+            }
+            host.say("hold", "");
+            let job = host.job();
+            started(job.launch(&Nonce::generate()));
+            job.put("inbox/1.txt", b"one more\n");
+            fs::remove_file(host.stub("hold")).unwrap();
+            let exit = job.wait_exit();
+            let runs = host.heard("calls").matches("run ").count();
+            assert_eq!(
+                (runs, exit.undelivered, exit.has_result()),
+                (2, undelivered, true),
+                "{shell}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_message_that_no_agent_could_read_is_told_as_undelivered() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        host.say("hold", "");
+        let job = host.job();
+        started(job.launch(&Nonce::generate()));
+        job.wait_for("run", || !host.heard("prompt").is_empty());
+        for name in ["1", "2"] {
+            job.put(&format!("inbox/{name}.txt"), b"one more\n");
+        }
+        // As by an upgrade.
+        fs::remove_file(host.home().join(".local/bin/opencode")).unwrap();
+        fs::remove_file(host.stub("hold")).unwrap();
+        assert_eq!(job.wait_exit().undelivered, 2, "{shell}");
+    }
+}
+
+#[test]
+fn a_second_export_that_hangs_is_given_up_and_the_next_one_is_made() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        host.say("export-hold", "");
+        started(job.launch(&Nonce::generate()));
+        job.wait_for("export", || job.status().phase == Some(Phase::Exporting));
+        let kill = JobCall::new(&job.path).kill(KillReason::Asked, Duration::ZERO);
+        job.call(kill.unwrap());
+        assert!(!job.wait_exit().has_result(), "{shell}");
+        job.wait_for("end of the runner", || job.status().alive == Alive::No);
+        let call = JobCall::new(&job.path)
+            .export(Duration::from_secs(1))
+            .unwrap();
+        let mut asked = host.begin(&call);
+        job.wait_for("end of the second export", || {
+            asked.try_wait().unwrap().is_some()
+        });
+        let output = asked.wait_with_output().unwrap().stdout;
+        assert_eq!(
+            JobCall::parse_export(&call, &output).unwrap(),
+            None,
+            "{shell}"
+        );
+        fs::remove_file(host.stub("export-hold")).unwrap();
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
+        let again = JobCall::parse_export(&call, &output).unwrap().unwrap();
+        assert_eq!(
+            (again.reason, again.has_result()),
+            (ExitReason::Killed, true),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn a_job_that_cannot_be_seen_is_not_missing() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let job = host.job();
+        let away = |what: &str| {
+            let (call, output) = job.call(JobCall::new(&job.path).status().unwrap());
+            let error = JobStatus::parse(&call, &output).unwrap_err();
+            let is_away = matches!(&error, AgentError::JobAway { .. });
+            assert!(is_away, "{shell}, {what}: {error:?}");
+        };
+        // As where a file system is not mounted: all of it, or the part with the jobs.
+        let state = job.file("../..");
+        let elsewhere = state.with_file_name("elsewhere");
+        let state = state.canonicalize().unwrap();
+        let elsewhere = state.with_file_name(elsewhere.file_name().unwrap());
+        fs::rename(&state, &elsewhere).unwrap();
+        away("nothing is there");
+        fs::create_dir(&state).unwrap();
+        away("its directory is empty");
+        fs::remove_dir(&state).unwrap();
+        fs::rename(&elsewhere, &state).unwrap();
+        assert_eq!(job.status().claim, Claim::Free, "{shell}");
+        fs::remove_dir_all(job.path.as_str()).unwrap();
+        let (call, output) = job.call(JobCall::new(&job.path).status().unwrap());
+        assert_eq!(JobStatus::parse(&call, &output).unwrap(), None, "{shell}");
+        // What is there and cannot be entered is not gone.
+        fs::write(job.path.as_str(), "").unwrap();
+        away("it cannot be entered");
+    }
+}
+
+#[test]
 fn every_failure_ends_in_an_exit_that_names_it() {
     for shell in SHELLS {
         let ended = |prepare: &dyn Fn(&Host, &Job<'_>)| {
@@ -372,7 +497,11 @@ fn an_export_that_failed_can_be_made_again() {
     assert_eq!(job.wait_exit().reason, ExitReason::ExportFailed);
     assert!(!job.file("back.json").exists() && !job.file("back.json.part").exists());
     let again = || {
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         JobCall::parse_export(&call, &output).unwrap()
     };
     assert_eq!(again(), None);
@@ -399,14 +528,20 @@ fn a_second_export_whose_asker_is_gone_is_finished_and_waited_for() {
         let host = Host::new(shell);
         let job = job_without_result(&host);
         host.say("export-hold", "");
-        let call = JobCall::new(&job.path).export().unwrap();
+        let call = JobCall::new(&job.path)
+            .export(JobCall::EXPORT_SILENCE)
+            .unwrap();
         let mut first = host.begin(&call);
         let asked = || host.heard("calls").matches("export ").count();
         job.wait_for("export", || asked() == 2);
         drop(first.stdout.take());
         let exit = std::thread::scope(|scope| {
             let second = scope.spawn(|| {
-                let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+                let (call, output) = job.call(
+                    JobCall::new(&job.path)
+                        .export(JobCall::EXPORT_SILENCE)
+                        .unwrap(),
+                );
                 JobCall::parse_export(&call, &output).unwrap()
             });
             fs::remove_file(host.stub("export-hold")).unwrap();
@@ -447,7 +582,11 @@ fn the_lock_of_a_dead_export_is_taken_over_and_that_of_a_living_one_is_not() {
             symlink(text.replace('\n', "|"), job.file(name)).unwrap();
         };
         link("export.lock.3", &started);
-        let (call, output) = job.call(JobCall::new(&job.path).export().unwrap());
+        let (call, output) = job.call(
+            JobCall::new(&job.path)
+                .export(JobCall::EXPORT_SILENCE)
+                .unwrap(),
+        );
         let exit = JobCall::parse_export(&call, &output).unwrap().unwrap();
         assert_eq!(exit.reason, ExitReason::Completed, "{shell}");
         assert_eq!(holders(&job), ["free"], "{shell}");
@@ -620,7 +759,7 @@ fn a_job_of_an_older_script_is_understood() {
 #[test]
 fn an_export_that_somebody_else_makes_is_no_failed_one() {
     let call = JobCall::new(&"/x/handover/jobs/j".parse().unwrap())
-        .export()
+        .export(JobCall::EXPORT_SILENCE)
         .unwrap();
     let nonce = call.nonce();
     let output = format!("{nonce} begin\n{nonce} export=busy\n{nonce} end\n");

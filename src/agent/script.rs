@@ -122,9 +122,15 @@ impl ScriptCall {
     ///
     /// # Errors
     /// [`AgentError::NoAnswer`] when the script never ran, [`AgentError::AnswerCut`] when its end is missing,
-    /// [`AgentError::AnswerTooLong`].
+    /// [`AgentError::AnswerTooLong`], and [`AgentError::JobAway`] of a job that cannot be seen.
     pub fn answer(&self, stdout: &[u8]) -> Result<Answer, AgentError> {
-        Answer::parse(&self.nonce, stdout)
+        let answer = Answer::parse(&self.nonce, stdout)?;
+        let reason = match answer.text("away").as_deref() {
+            None => return Ok(answer),
+            Some("above") => "the directory of the jobs is not there, or cannot be entered",
+            Some(_) => "it cannot be entered",
+        };
+        Err(AgentError::JobAway { reason })
     }
 }
 

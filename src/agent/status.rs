@@ -82,6 +82,8 @@ pub struct JobStatus {
     pub events_size: u64,
     /// Bytes of the error output.
     pub stderr_size: u64,
+    /// Bytes of the result, where one is there; with an [`exit`](Self::exit) or without.
+    pub result_size: Option<u64>,
     /// The host's clock, in milliseconds since 1970.
     pub clock_ms: u64,
 }
@@ -118,6 +120,7 @@ impl JobStatus {
                 .transpose()?,
             events_size: answer.number("size.events.ndjson").unwrap_or_default(),
             stderr_size: answer.number("size.stderr.log").unwrap_or_default(),
+            result_size: answer.number("size.back.json"),
             clock_ms: answer.number("clock_ms").unwrap_or_default(),
         }))
     }

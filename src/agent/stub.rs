@@ -125,6 +125,8 @@ impl Host {
             .status()
             .unwrap();
         assert!(status.success());
+        let profile = "PATH=\"$HOME/../bin:$PATH\"\nexport PATH\n";
+        fs::write(self.home().join(".profile"), profile).unwrap();
     }
 
     pub(super) fn stub(&self, name: &str) -> PathBuf {

@@ -563,6 +563,14 @@ fn agent(error: &crate::agent::AgentError) -> Described {
         }
         Agent::Parameter { .. } => ("usage", USAGE, None),
         Agent::Record { .. } | Agent::Newer { .. } => ("job_files", JOB_FAILED, None),
+        Agent::JobAway { .. } => (
+            "job_away",
+            UNREACHABLE,
+            Some(
+                "nothing is taken for lost; once it can be seen again the job goes on. Where all of it was removed for good: \
+                 handover prune --older-than 0s --force --forget-host HOST",
+            ),
+        ),
         Agent::ExportBusy => (
             "export_busy",
             JOB_FAILED,

@@ -341,6 +341,7 @@ fn agent(error: &AgentError) -> String {
         | AgentError::AnswerTooLong { .. }
         | AgentError::Record { .. }
         | AgentError::Newer { .. }
+        | AgentError::JobAway { .. }
         | AgentError::ExportBusy
         | AgentError::LocalMissing { .. }
         | AgentError::LocalTimeout { .. }

@@ -346,8 +346,9 @@ numbered!(AgentError, agent_number:
     AgentError::LocalAnswer { .. } => 12, AgentError::ImportUnconfirmed { .. } => 13,
     AgentError::UnsafeArgument { .. } => 14, AgentError::Io { .. } => 15, AgentError::LocalDirectory { .. } => 16,
     AgentError::ExportBusy => 17, AgentError::UnsafeDirectory { .. } => 18,
+    AgentError::JobAway { .. } => 19,
 );
-const AGENT: usize = 19;
+const AGENT: usize = 20;
 
 fn agent_samples() -> Vec<AgentError> {
     let not_json = serde_json::from_str::<u8>(PRIVATE).unwrap_err();
@@ -364,6 +365,9 @@ fn agent_samples() -> Vec<AgentError> {
         AgentError::Record {
             name: "job.json",
             reason: "it is no JSON",
+        },
+        AgentError::JobAway {
+            reason: "it cannot be entered",
         },
         AgentError::Newer {
             name: "job.json",

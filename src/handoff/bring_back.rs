@@ -179,13 +179,14 @@ impl BringBack<'_> {
             workspace.join(local_files::IMPORT),
         );
         let (before, moved) = (before.to_owned(), session.clone());
+        let workspace = workspace.to_owned();
         let (prepared, own, user_went_on) = blocking(move || {
             let local = inspect(open(&before)?, &Limits::default())?;
             // Where it is not known what was sent, what is here was.
             let sent = if known {
                 sent
             } else {
-                local.message_ids.iter().cloned().collect()
+                local_files::found_ids(&workspace, &local.message_ids)?
             };
             if let Some(message) = &local.reverted_to {
                 let (session, message) = (moved.clone(), message.clone());

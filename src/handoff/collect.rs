@@ -10,14 +10,14 @@ use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
 use super::watch::{Watch, unclaimed_words};
 use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote, steer};
-use crate::agent::{Claim, Exit, ExitReason, JobStatus, KillReason, Phase, ProbeFor, ProbeRequest};
+use crate::agent::{Claim, Exit, JobStatus, KillReason, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
 use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
 use crate::ssh::RemotePath;
 
 /// How long a claimed job may take to start before it counts as one that never did.
-const START_GRACE: Duration = Duration::from_secs(15);
+pub(super) const START_GRACE: Duration = Duration::from_secs(15);
 /// The time between looks at a claimed job that has not started.
 const START_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a lost host is tried again while a job is settled in passing.
@@ -395,12 +395,18 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Counts in the record what nobody has watched of the events of a job that has ended just now.
+    /// Counts in the record what nobody has watched of the events of a job that has ended just now, or of which a part
+    /// alone was counted then.
     async fn count_rest(&mut self, link: &mut Link, place: &Place) -> Result<(), HandoffError> {
-        if self.record.state.is_ended() {
+        let ended = self.record.state.is_ended();
+        if ended && !self.record.usage.partial {
             return Ok(());
         }
-        count_over(self.client, link, &place.directory, self.record).await
+        count_over(self.client, link, &place.directory, self.record).await?;
+        if ended {
+            self.client.store().update(self.record).await?;
+        }
+        Ok(())
     }
 
     /// Closes a job that was never launched; false when it turns out that it was.
@@ -499,8 +505,8 @@ async fn ended(
     if exit.has_result() {
         return follow.bring_back(link, &exit).await;
     }
-    let cut = exit.reason.is_kill() || exit.reason == ExitReason::RunnerDied;
-    if exit.reason == ExitReason::ExportFailed || cut && exit.phase == Phase::Exporting {
+    // Whatever cut it, a signal to the runner too: the agent's work was done by then.
+    if exit.phase == Phase::Exporting {
         follow.reporter.step(Step::RemoteExport, "once more").await;
         let detach = follow.reporter.detach.clone();
         let again = tokio::select! {

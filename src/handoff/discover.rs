@@ -210,11 +210,7 @@ async fn read(
     let path = directory.join(names::JOB);
     let content = match live.files().await?.read(&path, JOB_FILE).await {
         Ok(content) => content,
-        Err(
-            error @ (SshError::PermissionDenied { .. }
-            | SshError::TooLarge { .. }
-            | SshError::Remote { .. }),
-        ) => return Ok(Err(error.to_string())),
+        Err(error) if is_of_the_file(&error) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
     let job = match agent::JobRecord::parse(&content) {
@@ -227,6 +223,14 @@ async fn read(
         Err(HandoffError::Agent(error)) => Ok(Err(error.to_string())),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a file of the job is odd, and the next job's may be as they should.
+fn is_of_the_file(error: &SshError) -> bool {
+    matches!(
+        error,
+        SshError::PermissionDenied { .. } | SshError::TooLarge { .. } | SshError::Remote { .. }
+    )
 }
 
 async fn adopt(
@@ -286,7 +290,13 @@ async fn adopt(
     match &status.exit {
         Some(exit) => {
             if let Some(places) = record.remote.clone() {
-                count_over(client, link, &places.job_directory, &mut record).await?;
+                match count_over(client, link, &places.job_directory, &mut record).await {
+                    Err(HandoffError::Ssh(error)) if is_of_the_file(&error) => {
+                        found.refuse(name, error.to_string());
+                        return Ok(());
+                    }
+                    counted => counted?,
+                }
             }
             record.end(exit, end_words(exit));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::collect::{Collection, Place, count_over};
+use super::collect::{Collection, Place, START_GRACE, Settled, count_over};
 use super::failpoint::{FailPoint, reach};
 use super::follow::end_words;
 use super::link::Link;
@@ -197,17 +197,21 @@ impl KillBuilder {
                 KillAnswer::Asked => {
                     asked = true;
                     reach(FailPoint::KillAsked);
-                    if self.wait(collection, link, &place, deadline).await? {
-                        continue;
+                    let waited = self.wait(collection, link, &place, ours, deadline);
+                    match waited.await? {
+                        // Its launch died before its runner's first word: nobody there hears what is asked.
+                        Some(Evidence::NeverStarted) if close(collection, link, &place).await? => {
+                            return Ok((KillEnding::Closed, None));
+                        }
+                        Some(_) => continue,
+                        None => {}
                     }
                 }
                 KillAnswer::NeverLaunched | KillAnswer::Missing if ours => {
-                    return match collection.settle(link, &place).await? {
-                        super::collect::Settled::Closed => Ok((KillEnding::Closed, None)),
-                        super::collect::Settled::Gone(error) => Err(error),
-                        // It turned out to be launched all the same.
-                        _ => continue,
-                    };
+                    if close(collection, link, &place).await? {
+                        return Ok((KillEnding::Closed, None));
+                    }
+                    continue;
                 }
                 KillAnswer::NeverLaunched => return Ok((KillEnding::Closed, None)),
                 KillAnswer::Missing => {
@@ -257,23 +261,39 @@ impl KillBuilder {
         }
     }
 
-    /// Waits until there is something to ask again for: an end, or a runner that is gone. False after the deadline.
+    /// Waits until there is something to ask again for: an end, or a runner that is gone; with the job's lock (`ours`)
+    /// also one that has not started in its time. Nothing after the deadline.
     async fn wait(
         &self,
         collection: &Collection<'_>,
         link: &mut Link,
         place: &Place,
+        ours: bool,
         deadline: Instant,
-    ) -> Result<bool, HandoffError> {
+    ) -> Result<Option<Evidence>, HandoffError> {
         while Instant::now() < deadline {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let status = collection.look(link, &place.directory).await?;
-            match evidence(status.as_ref(), false) {
+            let grace_over = ours && collection.since.elapsed() > START_GRACE;
+            match evidence(status.as_ref(), grace_over) {
                 Evidence::Alive | Evidence::OtherMachine | Evidence::ClaimedOnly => {}
-                _ => return Ok(true),
+                evidence => return Ok(Some(evidence)),
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+}
+
+/// Closes a job that was not launched, or never started; false where it turns out to run all the same.
+async fn close(
+    collection: &mut Collection<'_>,
+    link: &mut Link,
+    place: &Place,
+) -> Result<bool, HandoffError> {
+    match collection.settle(link, place).await? {
+        Settled::Closed => Ok(true),
+        Settled::Gone(error) => Err(error),
+        _ => Ok(false),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use super::remote::WaitingShell;
 use super::running::Reporter;
 use super::{Client, HandoffError};
+use crate::agent::AgentError;
 use crate::events::{Event, Step};
 use crate::hosts::Host;
 use crate::job::{JobId, JobRecord, Store};
@@ -21,6 +22,8 @@ const FIRST_ATTEMPTS: usize = 4;
 const FORGIVEN_TIMEOUTS: u32 = 3;
 /// See [`FORGIVEN_TIMEOUTS`].
 const TIMEOUT_WINDOW: Duration = Duration::from_secs(600);
+/// The rest before a host is asked again that could not run a script, or did not see the job.
+const ANSWER_PAUSE: Duration = Duration::from_secs(1);
 
 /// The host as it is reached now: one connection, and its files.
 #[derive(Clone)]
@@ -218,7 +221,8 @@ impl Link {
     }
 
     /// Takes a failed attempt's error: `Ok` when the connection was lost, or files have to take another way, and the
-    /// attempt can be repeated.
+    /// attempt can be repeated. From the launch on a host gets a second chance, on the same connection, that had no process
+    /// left for the script, or cannot see the job just now.
     ///
     /// # Errors
     /// The error itself when it is of another kind.
@@ -228,6 +232,16 @@ impl Link {
         {
             tracing::info!("SFTP turns out to be of no use: files go over an exec channel");
             self.use_exec_files();
+            return Ok(());
+        }
+        if let HandoffError::Agent(
+            AgentError::NoAnswer { .. } | AgentError::AnswerCut | AgentError::JobAway { .. },
+        ) = &error
+            && self.launched
+            && self.forgive_timeout()
+        {
+            tracing::info!(cause = %error, "the host is asked again");
+            tokio::time::sleep(ANSWER_PAUSE).await;
             return Ok(());
         }
         let lost = match &error {

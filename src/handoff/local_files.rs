@@ -22,6 +22,9 @@ pub(crate) const BEFORE: &str = "before.json";
 pub(crate) const AFTER: &str = "after.json";
 /// The identifiers of the messages that were sent, one a line.
 const SENT_IDS: &str = "sent-ids";
+/// The identifiers of the messages that were here before the first import of a job that another machine has sent, one a
+/// line.
+const FOUND_IDS: &str = "found-ids";
 
 /// What tells this client from every other: it goes into `job.json`, and is compared when a job is found on a host.
 const CLIENT_ID: &str = "client-id";
@@ -75,8 +78,22 @@ pub(crate) fn knows_sent(places: &Places, job: &JobId) -> bool {
 
 /// Which messages were sent.
 pub(crate) fn sent_ids(directory: &Path) -> Result<HashSet<String>, HandoffError> {
-    let path = directory.join(SENT_IDS);
-    let text = std::fs::read_to_string(&path).map_err(|source| local(&path, source))?;
+    ids(&directory.join(SENT_IDS))
+}
+
+/// Which messages were here before anything of the job was imported: those that are here now, unless an earlier
+/// collection has noted others before it was cut off.
+pub(crate) fn found_ids(directory: &Path, now: &[String]) -> Result<HashSet<String>, HandoffError> {
+    let path = directory.join(FOUND_IDS);
+    if !path.is_file() {
+        private_fs::write_atomic(&path, now.join("\n").as_bytes())
+            .map_err(|source| local(&path, source))?;
+    }
+    ids(&path)
+}
+
+fn ids(path: &Path) -> Result<HashSet<String>, HandoffError> {
+    let text = std::fs::read_to_string(path).map_err(|source| local(path, source))?;
     Ok(text.lines().map(ToOwned::to_owned).collect())
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::{HandoffError, local_files};
-use crate::agent::Mode;
+use crate::agent::{AgentError, Mode};
 use crate::hosts::Places;
 use crate::job::{JobKind, JobRecord, RemotePlaces, State};
 
@@ -44,6 +44,7 @@ pub(crate) fn steps(record: &JobRecord, places: &Places, error: &HandoffError) -
         ];
     }
     match error {
+        HandoffError::Agent(AgentError::JobAway { .. }) => out_of_sight(record, remote),
         HandoffError::Vanished { state, .. } => {
             without_result(record, remote, *state == State::Failed)
         }
@@ -71,6 +72,25 @@ fn spawned(record: &JobRecord) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// The job's directory cannot be seen, and the job may be at work all the same.
+fn out_of_sight(record: &JobRecord, remote: &RemotePlaces) -> Vec<String> {
+    let (job, host) = (&record.id, &record.host);
+    vec![
+        format!(
+            "session {} is unchanged here, and {job} keeps it",
+            record.session_key()
+        ),
+        format!(
+            "  on {host}, the job: {} (is its file system mounted?)",
+            remote.job_directory
+        ),
+        format!("  once it is there again: handover collect {job}"),
+        format!(
+            "  where all jobs there were removed for good: handover prune --older-than 0s --force --forget-host {host}"
+        ),
+    ]
 }
 
 /// `left_agent`: the runner is gone, and the agent may not be.

@@ -20,7 +20,7 @@ use super::lock::JobLock;
 use super::running::Reporter;
 use super::watch::{Watch, Watched, shown, unclaimed_words};
 use super::{Client, HandoffError, remote};
-use crate::agent::Exit;
+use crate::agent::{AgentError, Exit};
 use crate::job::{Evidence, JobId, JobRecord, State, evidence};
 
 /// The time between attempts at a host that cannot be reached: it grows to the second.
@@ -375,6 +375,7 @@ pub(crate) fn is_away(error: &HandoffError) -> bool {
     match error {
         HandoffError::Unreachable { .. } => true,
         HandoffError::Ssh(error) => is_passing(error),
+        HandoffError::Agent(AgentError::JobAway { .. }) => true,
         _ => false,
     }
 }
@@ -430,6 +431,11 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
                 Ok(()) => (None, false),
                 Err(error) => match link.recover(error).await {
                     Ok(()) => (None, true),
+                    // What cannot be seen there may be seen again.
+                    Err(error) if is_away(&error) => {
+                        tracing::info!(%error, job = %job.record.id, "it was not seen");
+                        (job.not_reached(&client).await.err(), false)
+                    }
                     Err(error) => (Some(error), false),
                 },
             };

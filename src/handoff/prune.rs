@@ -16,6 +16,7 @@ use super::{Client, HandoffError, local_files, remote};
 use crate::agent::RemoveAnswer;
 use crate::hosts::{Host, HostName};
 use crate::job::{JobId, JobRecord, State, now_ms};
+use crate::ssh::RemotePath;
 
 /// How old an ended job must be where nothing else is said.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -229,6 +230,12 @@ impl PruneBuilder {
                 )?),
             };
             link.patience = Some(PATIENCE);
+            if record.state == State::Lost
+                && !self.force
+                && has_result(link, &places.job_directory).await?
+            {
+                return Ok(PruneDone::KeptResult);
+            }
             let removed = loop {
                 let live = link.live().await?;
                 match remote::remove(&live, &places.job_directory).await {
@@ -254,5 +261,16 @@ impl PruneBuilder {
             true => PruneDone::Forgotten,
             false => PruneDone::Removed,
         })
+    }
+}
+
+/// Whether a result is there after all, of a job that was taken for lost.
+async fn has_result(link: &mut Link, directory: &RemotePath) -> Result<bool, HandoffError> {
+    loop {
+        let live = link.live().await?;
+        match remote::status(&live, directory).await {
+            Ok(status) => return Ok(status.is_some_and(|status| status.result_size.is_some())),
+            Err(error) => link.recover(error).await?,
+        }
     }
 }

@@ -262,7 +262,7 @@ pub(crate) async fn export_again(
     live: &Live,
     directory: &RemotePath,
 ) -> Result<Option<Exit>, HandoffError> {
-    let call = JobCall::new(directory).export()?;
+    let call = JobCall::new(directory).export(JobCall::EXPORT_SILENCE)?;
     let stdout = run(&live.connection, &call, "the second export", AGENT_DEADLINE).await?;
     Ok(JobCall::parse_export(&call, &stdout)?)
 }

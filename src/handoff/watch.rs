@@ -352,6 +352,7 @@ impl Watch {
             self.enter(phase).await;
         }
         if ended {
+            self.seen.usage.partial = false;
             if let Some(agent) = self.finish() {
                 self.reporter.tell(Event::Agent { agent }).await;
             }
@@ -381,6 +382,7 @@ impl Watch {
             }
         }
         if ended {
+            self.seen.usage.partial = false;
             self.finish();
         }
         Ok(())
@@ -402,7 +404,7 @@ impl Watch {
         while more && self.offset < limit {
             more = self.read_events(live).await? > 0;
         }
-        self.seen.usage.partial |= more && !self.fetch_events(live).await?.is_empty();
+        self.seen.usage.partial = more && !self.fetch_events(live).await?.is_empty();
         self.finish();
         self.tell_circles();
         Ok(())

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use handover::events::{Event, Step};
 use handover::handoff::{Ending, HandoffError};
-use handover::job::{JobRecord, State, Store};
+use handover::job::{JobRecord, Mode, State, Store};
 
 use crate::jobs::{at_work, send};
 use crate::proxy::Cut;
 use crate::returns::ended_job;
-use crate::support::{History, Stage, bounded, grown, until};
+use crate::support::{History, Machine, Stage, bounded, grown, until};
 
 /// Puts a job's record back to where it was when its sender died in this state.
 async fn rewind(stage: &Stage, state: State) -> JobRecord {
@@ -217,17 +217,35 @@ async fn a_job_that_was_not_launched_and_whose_directory_is_gone_is_closed() {
     }
 }
 
-#[tokio::test]
-async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
-    let stage = Stage::new().await;
-    let before = stage.history_here();
-    let (_, directory) = ended_job(&stage).await;
-    let record = rewind(&stage, State::Launching).await;
-    // What there is when the host went down between the claim and the runner's first word.
+/// What there is when the host went down between the claim and the runner's first word.
+async fn claimed_only(stage: &Stage) -> JobRecord {
+    let (_, directory) = ended_job(stage).await;
+    let record = rewind(stage, State::Launching).await;
     for name in ["started", "phase", "exit", "back.json", "events.ndjson"] {
         std::fs::remove_file(directory.join(name)).unwrap();
     }
     assert!(directory.join("claim/nonce").exists());
+    record
+}
+
+#[tokio::test]
+async fn a_claim_whose_runner_never_started_is_closed_by_a_kill_too() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let record = claimed_only(&stage).await;
+    let ran = stage.run(&["kill", record.id.as_str(), "--json"]).await;
+    assert_eq!(ran.exits(0).document()["outcome"], "closed");
+    assert_eq!(stage.jobs().await[0].state, State::Killed);
+    assert_eq!(stage.history_here(), before);
+    assert_eq!(stage.job_directories().len(), 0);
+    is_free(&stage).await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let record = claimed_only(&stage).await;
     is_taken(&stage).await;
     let outcome = stage.collect(&record.id).await.unwrap();
     assert_eq!(outcome.ending, Ending::Closed);
@@ -235,6 +253,60 @@ async fn a_claim_whose_runner_never_started_is_closed_after_a_while() {
     assert_eq!(stage.history_here(), before);
     assert_eq!(stage.job_directories().len(), 0);
     is_free(&stage).await;
+}
+
+#[tokio::test]
+async fn an_export_that_a_signal_to_the_runner_has_cut_is_made_again() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    stage.settings_there("STANDIN_EXPORT=sleep\nSTANDIN_SLEEP_SECONDS=60\n");
+    let handoff = stage.round_trip("RULE say worked").mode(Mode::OneWay);
+    let job = handoff.start().outcome().await.unwrap().job;
+    let directory = stage.job_directories().remove(0);
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap_or_default();
+    let process = |name: &str| {
+        let first = read(name).lines().next().unwrap_or_default().to_owned();
+        first.strip_prefix("pid=").unwrap_or_default().to_owned()
+    };
+    // The runner knows by then which process it is.
+    until("the export", || {
+        let command = Machine::processes().join(process("agent")).join("cmdline");
+        let command = std::fs::read(command).unwrap_or_default();
+        let mut words = command.split(|byte| *byte == 0);
+        words.any(|word| word == b"export")
+    })
+    .await;
+    let runner = process("started");
+    // As of a host that shuts down.
+    stage.run_there("kill", &["-TERM", &runner]);
+    until("the job ends", || directory.join("exit").exists()).await;
+    let exit = read("exit");
+    assert!(
+        exit.contains("phase=exporting\nreason=stopped\n") && exit.contains("size=\n"),
+        "{exit}"
+    );
+    stage.settings_there("");
+    let outcome = stage.collect(&job).await.unwrap();
+    assert_eq!(outcome.ending, Ending::Completed);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "worked");
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_answer_once_does_not_end_the_trip() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, _) = at_work(&stage).await;
+    let directory = stage.job_directories().remove(0);
+    let (script, whole) = (directory.join("run.sh"), directory.join("whole.sh"));
+    std::fs::rename(&script, &whole).unwrap();
+    // What is seen of a shell that gets no process any more, once.
+    let cut = "printf '\\n%s begin\\n' \"$HANDOVER_FRAME\"\nmv -f whole.sh run.sh\nexit 2\n";
+    std::fs::write(&script, cut).unwrap();
+    // Back again, it asks for the time there.
+    stage.proxy.cut_all(Cut::Reset);
+    sending.ended().await.exits(0);
+    assert!(!whole.exists(), "it was asked");
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on\ndone");
 }
 
 #[tokio::test]

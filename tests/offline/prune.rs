@@ -54,6 +54,21 @@ async fn a_job_that_is_back_leaves_only_its_record_and_that_goes_when_it_is_old(
 }
 
 #[tokio::test]
+async fn a_job_that_was_taken_for_lost_is_kept_while_its_result_is_there() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (job, _) = ended_job(&stage).await;
+    let store = Store::open(&stage.options().places.store_file()).unwrap();
+    let mut record = store.list().await.unwrap().remove(0);
+    record.enter(State::Lost);
+    store.update(&mut record).await.unwrap();
+    assert_eq!(pruned(&stage, &[]).await[0]["done"], "kept_result");
+    stage.collect(&job).await.unwrap();
+    grown(&before, &stage.history_here());
+    assert_eq!(stage.job_directories().len(), 0);
+}
+
+#[tokio::test]
 async fn a_live_job_is_never_pruned() {
     let stage = Stage::new().await;
     let (sending, _) = at_work(&stage).await;

@@ -1,5 +1,6 @@
 //! The store of records: damaged, lost, held by another process; what the hosts still know.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -96,6 +97,38 @@ async fn a_store_with_a_damaged_page_is_set_aside_by_one_of_many() {
         .await
         .exits(0);
     assert_eq!(stage.jobs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_whose_log_cannot_be_read_does_not_end_the_search() {
+    let stage = Stage::new().await;
+    let (job, directory) = ended_job(&stage).await;
+    // Before the good one in the list.
+    let odd = directory.with_file_name("j000000000-abcdef");
+    copy(&directory, &odd);
+    let about = std::fs::read_to_string(odd.join("job.json")).unwrap();
+    let about = about.replace(&job, "j000000000-abcdef");
+    std::fs::write(odd.join("job.json"), about).unwrap();
+    std::fs::remove_file(odd.join("events.ndjson")).unwrap();
+    std::fs::create_dir(odd.join("events.ndjson")).unwrap();
+    std::fs::remove_dir_all(stage.here("state")).unwrap();
+    let ran = stage.run(&["jobs", "--discover", "--json"]).await.exits(0);
+    let host = &ran.document()["hosts"][0];
+    assert_eq!(host["adopted"][0]["id"], job.as_str(), "{host}");
+    assert_eq!(host["refused"][0]["name"], "j000000000-abcdef", "{host}");
+}
+
+/// Copies a job's directory.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in entries(from) {
+        let copied = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            copy(&entry, &copied);
+        } else if entry.is_file() {
+            std::fs::copy(&entry, &copied).unwrap();
+        }
+    }
 }
 
 #[tokio::test]
@@ -539,28 +572,44 @@ async fn a_launch_that_could_not_be_written_down_is_none() {
 
 #[tokio::test]
 async fn a_log_that_is_longer_than_what_is_counted_is_said_to_be() {
-    let stage = Stage::new().await;
-    let prompt = "RULE await go\nRULE say done";
-    let ran = stage.run(&["run", BOX, "--json", prompt]).await;
-    let job = ran.exits(0).document()["job"].as_str().unwrap().to_owned();
-    let directory = stage.job_directories().remove(0);
-    // Before the job ends: nobody counts a log a second time.
-    let log = std::fs::File::options()
-        .write(true)
-        .open(directory.join("events.ndjson"))
-        .unwrap();
-    log.set_len(log.metadata().unwrap().len() + (66 << 20))
-        .unwrap();
-    std::fs::write(stage.there("go"), "").unwrap();
-    until("the end", || directory.join("exit").exists()).await;
-    stage.run(&["sync"]).await.exits(0);
-    let status = stage.run(&["status", "--json", &job]).await.exits(0);
-    let status = status.document();
-    assert_eq!(
-        (&status["state"], &status["usage_partial"]),
-        (&"completed".into(), &true.into()),
-        "{status}"
-    );
-    let person = stage.run(&["status", &job]).await.exits(0);
-    assert!(person.out.contains("at least "), "{}", person.out);
+    for spawned in [true, false] {
+        let stage = Stage::new().await;
+        let session = stage.session.to_string();
+        let prompt = "RULE await go\nRULE say done";
+        let mut arguments = vec!["run", BOX, "--json", prompt];
+        if !spawned {
+            arguments = send(&session, prompt);
+            arguments.retain(|argument| *argument != "--round-trip");
+            arguments.push("--one-way");
+        }
+        let ran = stage.run(&arguments).await.exits(0);
+        let job = ran.document()["job"].as_str().unwrap().to_owned();
+        let directory = stage.job_directories().remove(0);
+        // Before the job ends: nobody counts a log a second time.
+        let mut log = std::fs::File::options()
+            .append(true)
+            .open(directory.join("events.ndjson"))
+            .unwrap();
+        let line = [&[b' '; 0xffff][..], b"\n"].concat();
+        for _ in 0..(66 << 20) / line.len() {
+            log.write_all(&line).unwrap();
+        }
+        std::fs::write(stage.there("go"), "").unwrap();
+        until("the end", || directory.join("exit").exists()).await;
+        stage.run(&["sync"]).await.exits(0);
+        let status = stage.run(&["status", "--json", &job]).await.exits(0);
+        let status = status.document();
+        assert_eq!(
+            (&status["state"], &status["usage_partial"]),
+            (&"completed".into(), &true.into()),
+            "{status}"
+        );
+        let person = stage.run(&["status", &job]).await.exits(0);
+        assert!(person.out.contains("at least "), "{}", person.out);
+        // Whoever collects it reads on.
+        stage.run(&["collect", &job]).await.exits(0);
+        let status = stage.run(&["status", "--json", &job]).await.exits(0);
+        let status = status.document();
+        assert_eq!(status["usage_partial"], false, "{status}");
+    }
 }

@@ -166,6 +166,41 @@ async fn a_host_that_is_not_reached_changes_nothing_and_the_others_are_looked_at
 }
 
 #[tokio::test]
+async fn a_job_that_cannot_be_seen_just_now_is_not_lost_and_keeps_its_session() {
+    let stage = Stage::new().await;
+    let before = stage.history_here();
+    let (sending, job) = at_work(&stage).await;
+    sending.killed().await;
+    let state = stage.job_directories()[0]
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned();
+    let elsewhere = state.with_file_name("elsewhere");
+    // As where its file system is not mounted.
+    std::fs::rename(&state, &elsewhere).unwrap();
+    let jobs = stage.run(&["jobs", "--json"]).await.exits(0);
+    assert!(jobs.err.contains("cannot be seen"), "{}", jobs.err);
+    assert_eq!(jobs.document()[0]["state"], "running");
+    let synced = stage.run(&["sync", "--json"]).await;
+    let synced = synced.document()["hosts"][0]["jobs"][0].clone();
+    assert_eq!(
+        (&synced["state"], &synced["error"]["kind"]),
+        (&"running".into(), &"job_away".into())
+    );
+    let session = stage.session.to_string();
+    let sent = stage.run(&send(&session, "Go on.")).await;
+    sent.exits(8).error("session_busy");
+    let collected = stage.run(&["collect", &job, "--json"]).await;
+    let error = collected.exits(4).error("job_away");
+    assert_eq!(error["job"], job.as_str());
+    assert_eq!(only(&stage).await.state, State::Running);
+    std::fs::rename(&elsewhere, &state).unwrap();
+    stage.run(&["collect", &job]).await.exits(0);
+    assert_eq!(grown(&before, &stage.history_here())[1].text(), "on\ndone");
+}
+
+#[tokio::test]
 async fn what_was_brought_back_and_not_tidied_up_is_tidied_up() {
     let stage = Stage::new().await;
     let (job, _) = ended_job(&stage).await;

@@ -108,14 +108,14 @@ ho_trim_family() {
 ho_yields=
 ho_is_done_here() { [ -n "$ho_yields" ] && [ "$(cat phase 2>/dev/null)" = exporting ]; }
 
-# ho_kill_family SECONDS: asks everything to end, makes what is left after the grace period end, and looks until
-# nothing is there. Sets ho_left, the number of those that would not go.
+# ho_kill_family [SECONDS]: asks everything to end, makes what is left after the grace period end (that of 'kill', where
+# none is named), and looks until nothing is there. Sets ho_left, the number of those that would not go.
 ho_spared=
 ho_kill_family() {
   ho_mark=HANDOVER_RUN=$(cat claim/nonce)
   ho_family=
   ho_asked=' '
-  ho_until=$(($(date +%s) + $1))
+  ho_from=$(date +%s)
   ho_gather
   ho_trim_family
   while [ "$ho_left" -gt 0 ] && ! ho_is_done_here; do
@@ -128,7 +128,9 @@ ho_kill_family() {
           ;;
       esac
     done
-    if [ "$(date +%s)" -ge "$ho_until" ]; then break; fi
+    # Somebody may have shortened it meanwhile.
+    ho_seconds=${1:-$(ho_kill_grace)}
+    if [ "$(date +%s)" -ge $((ho_from + ho_seconds)) ]; then break; fi
     ho_rest
     ho_gather
     ho_trim_family

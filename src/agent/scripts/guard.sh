@@ -24,6 +24,15 @@ ho_guarded_lives() {
   if [ -n "$2" ]; then [ "$(ho_process_start "$1")" = "$2" ]; fi
 }
 
+# Whether another guard is noted by now, and lives: of two that came at the same time one stays.
+ho_is_replaced() {
+  ho_noted=
+  { IFS= read -r ho_noted <guard; } 2>/dev/null
+  [ "$ho_noted" != "pid=$$" ] || return 1
+  ho_judge guard
+  [ "$ho_alive" = yes ]
+}
+
 # Looks whether the job is to end, in any of its phases, and ends the agent's family then. The runner is spared and
 # exports what there is. It sleeps in slices, so that a machine that was suspended loses no time.
 ho_main_guard() {
@@ -32,14 +41,19 @@ ho_main_guard() {
   ho_spared=$1
   ho_slept=${3:-0}
   ho_cut=${4:-}
+  ho_noticed=
   ho_limit=$(ho_param max_time)
   case $ho_limit in
     *[!0-9]*) ho_limit= ;;
   esac
   ho_know_me
-  ho_put guard "$ho_me" 2>/dev/null
+  # A substitute that cannot be noted would be followed by another one with every look.
+  if ! ho_put guard "$ho_me" 2>/dev/null && [ -n "${5:-}" ]; then
+    rm -f guard.part reserve
+    ho_put guard "$ho_me" 2>/dev/null || exit 1
+  fi
   ho_missed=0
-  while [ -f started ]; do
+  while [ -f started ] && ! ho_is_replaced; do
     # In this order: the runner writes 'exit' before it is gone.
     if ho_guarded_lives "$1" "$2"; then
       ho_missed=0
@@ -64,11 +78,13 @@ ho_main_guard() {
       if [ "$(cat phase 2>/dev/null)" = exporting ]; then
         # The agent is done, and its export can be asked for again: one that hangs is cut. After a kill it has a minute;
         # where the kill comes upon it, the grace period.
-        ho_cut=${ho_cut:-$((ho_slept + $(ho_kill_grace)))}
-        if [ "$ho_slept" -ge "$ho_cut" ]; then ho_kill_family 1; fi
+        ho_noticed=${ho_noticed:-$ho_slept}
+        ho_until=$ho_cut
+        if [ -z "$ho_until" ]; then ho_until=$((ho_noticed + $(ho_kill_grace))); fi
+        if [ "$ho_slept" -ge "$ho_until" ]; then ho_kill_family 1; fi
       else
         ho_yields=yes
-        ho_kill_family "$(ho_kill_grace)"
+        ho_kill_family
         ho_yields=
         ho_cut=$((ho_slept + 60))
       fi
@@ -80,6 +96,30 @@ ho_main_guard() {
     ho_slept=$((ho_slept + 1))
   done
   exit 0
+}
+
+# A runner that waits for its agent lives on where no process can be started for a moment, and its guard does not: another
+# one is sent then, which knows for how long the job has run. One that has not noted itself yet is given half a minute.
+ho_send_guard() {
+  [ ! -f exit ] || return 0
+  ho_judge started
+  [ "$ho_alive" = yes ] || return 0
+  ho_runner=$ho_was_pid
+  ho_runner_start=$ho_was_start
+  ho_ran=0
+  ho_began=$(cat began 2>/dev/null)
+  case $ho_began in
+    '' | *[!0-9]*) ;;
+    *) ho_ran=$(($(date +%s) - ho_began)) ;;
+  esac
+  ho_judge guard
+  case $ho_alive in
+    no) ;;
+    unknown) if [ -e guard ] || [ "$ho_ran" -le 30 ]; then return; fi ;;
+    *) return ;;
+  esac
+  if [ "$ho_ran" -lt 0 ]; then ho_ran=0; fi
+  ho_detach guard "$ho_runner" "$ho_runner_start" "$ho_ran" '' again
 }
 
 # The guard in the place of a runner that is gone.
@@ -114,7 +154,7 @@ ho_end_in_place() {
   ho_at=$(cat phase 2>/dev/null)
   ho_at=${ho_at:-importing}
   ho_here=$(sed -n '/^boot=/,$p' started)
-  ho_kill_family "$(ho_kill_grace)"
+  ho_kill_family
   ho_close_inbox
   # What a cut import left is no result.
   if [ "$ho_at" != importing ]; then
@@ -143,7 +183,10 @@ ho_main_kill() {
     ho_say kill never
     return
   fi
-  if ! [ -e kill ] && ! ho_ask "reason=$1" "grace=$2"; then
+  if [ -e kill ]; then
+    # Asked for again, it can be asked for sooner.
+    if [ "$2" -lt "$(ho_kill_grace)" ]; then ho_ask "reason=$(ho_kill_reason)" "grace=$2"; fi
+  elif ! ho_ask "reason=$1" "grace=$2"; then
     ho_say kill unwritable
     return
   fi
@@ -151,7 +194,10 @@ ho_main_kill() {
   case $ho_alive in
     no) ho_kill_in_place ;;
     reboot) ho_say kill reboot ;;
-    *) ho_say kill asked ;;
+    *)
+      ho_send_guard
+      ho_say kill asked
+      ;;
   esac
 }
 

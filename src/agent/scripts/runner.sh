@@ -1,6 +1,6 @@
 # The runner of one job: it lives in the job's directory and touches nothing outside but the work directory.
 # Verbs: launch NONCE, run (the detached runner itself), guard (beside it), status, settle, bury, kill REASON GRACE,
-# export (again), say NAME, forget, remove.
+# export SECONDS (again), say NAME, forget, remove.
 # Every file that others look for appears whole, by rename; 'exit' is the last.
 ho_nonce=${HANDOVER_FRAME:-}
 unset HANDOVER_FRAME
@@ -59,7 +59,9 @@ ho_prepare() {
 # The agent in the work directory, under the user's own umask. Always in a subshell: the caller's redirections are
 # opened before, in the job's directory.
 ho_agent() {
-  cd -- "$ho_work" && umask "$ho_login_umask" && exec "$ho_opencode" "$@"
+  # As of a program that cannot be run.
+  cd -- "$ho_work" || exit 126
+  umask "$ho_login_umask" && exec "$ho_opencode" "$@"
 }
 
 # Waits for the child ho_pid through signals; sets ho_code.
@@ -92,6 +94,27 @@ ho_end_child() {
   (
     sleep 10
     [ "$(ho_process_start "$ho_pid")" = "$ho_child_start" ] && kill -KILL "$ho_pid"
+  ) </dev/null >/dev/null 2>&1 &
+}
+
+# ho_bound_child SECONDS FILE: ends the child where nothing has come into the file for so long.
+ho_bound_child() {
+  ho_child_start=$(ho_process_start "$ho_pid")
+  (
+    trap '' HUP PIPE
+    ho_quiet=0
+    ho_came=
+    while ho_guarded_lives "$ho_pid" "$ho_child_start"; do
+      ho_grown=$(ho_size "$2")
+      if [ "$ho_grown" != "$ho_came" ]; then
+        ho_came=$ho_grown
+        ho_quiet=0
+      fi
+      if [ "$ho_quiet" -eq "$1" ]; then kill -TERM "$ho_pid"; fi
+      if [ "$ho_quiet" -eq "$(($1 + 10))" ]; then kill -KILL "$ho_pid"; fi
+      sleep 1
+      ho_quiet=$((ho_quiet + 1))
+    done
   ) </dev/null >/dev/null 2>&1 &
 }
 
@@ -156,7 +179,12 @@ ho_serve_inbox() {
         if ho_is_stopped; then return; fi
         ho_prompt=$ho_message
         ho_run_agent
-        mv -f "$ho_message" "$ho_message.done"
+        # What no agent has read stays, and counts as undelivered.
+        case $ho_code in
+          126 | 127) return ;;
+        esac
+        # Read is read: it must not be run again.
+        mv -f "$ho_message" "$ho_message.done" || rm -f "$ho_message" || return
       done
       mkdir -p delivered
       for ho_file in "$ho_taken"/*.done; do
@@ -195,6 +223,7 @@ ho_export() {
     </dev/null >back.json.part 2>>stderr.log &
   ho_pid=$!
   if [ -n "${ho_here:-}" ]; then ho_note_agent; fi
+  if [ -n "${ho_bound:-}" ]; then ho_bound_child "$ho_bound" back.json.part; fi
   ho_kept=$ho_code
   ho_wait
   ho_export_code=$ho_code
@@ -238,7 +267,7 @@ ho_finish() {
   # The guard may be in its grace period; what it was about to end is ended here.
   if ho_is_stopped && [ -e kill ]; then
     ho_spared=$ho_guard
-    ho_kill_family "$(ho_kill_grace)"
+    ho_kill_family
   fi
   ho_close_inbox
   ho_clock
@@ -286,6 +315,7 @@ ho_main_run() {
   dd if=/dev/zero of=reserve bs=8192 count=1 >/dev/null 2>&1
   mkdir inbox
   ho_phase importing
+  ho_put began "$(date +%s)" 2>/dev/null
   ho_put started "$ho_me" || ho_finish started-failed
   ho_here=$(sed -n '/^boot=/,$p' started)
   # Before the agent's environment is there: what runs beside us is none of its family.
@@ -329,7 +359,7 @@ ho_main_run() {
   if [ -n "$ho_session" ]; then ho_serve_inbox; fi
   ho_close_inbox
   # The agent is gone; what it left behind goes before anything is exported.
-  if ho_is_stopped && [ -e kill ]; then ho_kill_family "$(ho_kill_grace)"; fi
+  if ho_is_stopped && [ -e kill ]; then ho_kill_family; fi
 
   ho_phase exporting
   if ! ho_export && ! ho_is_stopped && { [ -n "$ho_session" ] || [ "$ho_code" -eq 0 ]; }; then

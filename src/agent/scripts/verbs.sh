@@ -18,6 +18,7 @@ ho_main_status() {
   done
   if [ -f started ]; then ho_say_file started started; fi
   if [ -f exit ]; then ho_say_file exit exit; fi
+  ho_send_guard
 }
 
 ho_say_export() {
@@ -37,8 +38,13 @@ ho_take_export() {
 }
 
 # A result that could not be written is asked for again, when there is room. Whoever asked may be gone before it is
-# there: it is made all the same, and the next one who asks waits for it.
+# there: it is made all the same, and the next one who asks waits for it. One of which nothing comes for so many seconds is
+# given up, so that it holds nobody else up.
 ho_main_export() {
+  ho_bound=$1
+  case $ho_bound in
+    *[!0-9]*) ho_bound= ;;
+  esac
   if ! [ -f exit ]; then
     ho_say export refused
     return
@@ -136,7 +142,7 @@ ho_main() {
   ho_dir=$(pwd -P)
   case ${1:-} in
     run) ho_main_run ;;
-    guard) ho_main_guard "${2:-}" "${3:-}" "${4:-}" "${5:-}" ;;
+    guard) ho_main_guard "${2:-}" "${3:-}" "${4:-}" "${5:-}" "${6:-}" ;;
   esac
   ho_begin
   case ${1:-} in
@@ -145,7 +151,7 @@ ho_main() {
     settle) ho_main_settle ;;
     bury) ho_main_bury ;;
     kill) ho_main_kill "${2%% *}" "${2##* }" ;;
-    export) ho_main_export ;;
+    export) ho_main_export "${2:-}" ;;
     forget) ho_main_forget ;;
     say) ho_main_say "${2:-}" ;;
     remove) ho_main_remove ;;
