@@ -267,6 +267,7 @@ fn ssh(error: &SshError) -> String {
         SshError::HostCertificate { host, fault, .. } => {
             format!("the host certificate of {host} {}", fault.kind())
         }
+        SshError::HostKeyRefused { host, .. } => format!("the host key of {host} is refused"),
         SshError::NotStrict { host, .. } => {
             format!("host {host} does not offer strict key exchange, which its cipher needs")
         }

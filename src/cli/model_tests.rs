@@ -10,7 +10,9 @@ use super::*;
 use crate::hosts::{HostName, Position};
 use crate::job::{JobId, State};
 use crate::session::SessionId;
-use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, KeyFileError, LostCause, RemotePath};
+use crate::ssh::{
+    Attempt, AttemptOutcome, CertificateFault, HostKeyFault, KeyFileError, LostCause, RemotePath,
+};
 
 /// What stands in for everything private: an address, a user, a port, a path.
 const PRIVATE: &str = "/home/mallory/secret-203.0.113.77:4722";
@@ -188,8 +190,9 @@ numbered!(SshError, ssh_number:
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
     SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
     SshError::ForwardRefused { .. } => 29, SshError::LocalPort { .. } => 30,
+    SshError::HostKeyRefused { .. } => 31,
 );
-const SSH: usize = 31;
+const SSH: usize = 32;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -261,6 +264,10 @@ fn ssh_samples() -> Vec<SshError> {
         SshError::NotStrict {
             host: host(),
             cipher: text(),
+        },
+        SshError::HostKeyRefused {
+            host: host(),
+            fault: HostKeyFault::NotOffered { shown: text() },
         },
         SshError::UserCertificate {
             host: host(),

@@ -1,7 +1,7 @@
 //! Which algorithms are offered, in which order, and which of those agreed upon are refused all the same.
 //!
-//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered or accepted, whatever is
-//! configured; a configured list that leaves nothing is an error and never the default list.
+//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered, whatever is configured (and what was
+//! not agreed is not accepted: see `host_key::agreed`); a configured list that leaves nothing is an error and never the default list.
 
 use std::borrow::Cow;
 
@@ -259,7 +259,8 @@ fn host_keys(target: &Target, known: &KnownHosts) -> (Vec<Algorithm>, Vec<Algori
     (plain, certified)
 }
 
-fn same_kind(left: &Algorithm, right: &Algorithm) -> bool {
+/// Whether keys of both are one kind: RSA keys are, whatever the hash of the signature.
+pub(super) fn same_kind(left: &Algorithm, right: &Algorithm) -> bool {
     let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
     left == right || (rsa(left) && rsa(right))
 }
