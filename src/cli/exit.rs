@@ -371,6 +371,9 @@ fn unknown_host_hint(name: &str, none: bool) -> String {
 
 fn ssh_config_hint(error: &SshConfigError) -> Option<String> {
     let hint = match error {
+        SshConfigError::Missing { .. } => {
+            "correct HANDOVER_SSH_CONFIG, or unset it; with 'none' no ssh_config is read"
+        }
         SshConfigError::Permissions { .. } => {
             "make it yours, and take the right to write it from all others (chmod go-w)"
         }

@@ -232,6 +232,7 @@ fn hosts(error: &HostsError) -> String {
 fn ssh_config(error: &SshConfigError) -> String {
     match error {
         SshConfigError::Syntax { .. }
+        | SshConfigError::Missing { .. }
         | SshConfigError::Permissions { .. }
         | SshConfigError::Includes { .. }
         | SshConfigError::List { .. } => {

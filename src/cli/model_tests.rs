@@ -80,8 +80,9 @@ numbered!(SshConfigError, ssh_config_number:
     SshConfigError::List { .. } => 3, SshConfigError::Value { .. } => 4, SshConfigError::Unsupported { .. } => 5,
     SshConfigError::Undecided { .. } => 6, SshConfigError::UnknownKeyword { .. } => 7,
     SshConfigError::JumpLoop { .. } => 8, SshConfigError::LocalUser { .. } => 9,
+    SshConfigError::Missing { .. } => 10,
 );
-const SSH_CONFIG: usize = 10;
+const SSH_CONFIG: usize = 11;
 
 fn ssh_config_samples() -> Vec<SshConfigError> {
     vec![
@@ -90,6 +91,7 @@ fn ssh_config_samples() -> Vec<SshConfigError> {
             source: crate::hosts::SyntaxProblem::Quote,
         },
         SshConfigError::Permissions { path: path() },
+        SshConfigError::Missing { path: path() },
         SshConfigError::Includes {
             at: at(),
             what: "included files",

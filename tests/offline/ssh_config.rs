@@ -260,6 +260,16 @@ async fn what_has_no_effect_is_told_once_by_v_and_by_the_check() {
     assert!(!quiet.err.contains("INFO"), "{}", quiet.err);
 }
 
+#[tokio::test]
+async fn a_file_that_is_named_and_not_there_stops_everything() {
+    let stage = Stage::new().await;
+    std::fs::remove_file(stage.here(".ssh/config")).unwrap();
+    for command in [&["hosts", "--json"][..], &["check", "far", "--json"]] {
+        let ran = stage.run(command).await.exits(3);
+        assert!(ran.out.contains("HANDOVER_SSH_CONFIG"), "{command:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_others_can_write_stops_everything() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{
-    HostName, HostsError, IdentityAgent, Places, SshSettings, StrictHostKeyChecking,
+    HostName, Hosts, HostsError, IdentityAgent, Places, SshSettings, StrictHostKeyChecking,
 };
 use super::*;
 
@@ -264,6 +264,22 @@ fn a_missing_file_is_empty_and_an_unreadable_one_an_error() {
         SshConfig::load(&machine.places, &machine.local()),
         Err(HostsError::TooLarge { .. })
     ));
+}
+
+#[test]
+fn a_file_that_was_asked_for_by_name_must_be_there() {
+    let mut machine = Machine::new("Host box\n  Port 7\n");
+    let named = machine.path("named");
+    machine.places.ssh_config = Some(named.clone());
+    machine.places.ssh_config_is_named = true;
+    let error = Hosts::load(&machine.places).unwrap_err();
+    let told = format!(
+        "there is no {}, which HANDOVER_SSH_CONFIG names",
+        named.display()
+    );
+    assert_eq!(error.to_string(), told);
+    machine.write("named", "");
+    assert!(Hosts::load(&machine.places).is_ok());
 }
 
 #[cfg(unix)]
