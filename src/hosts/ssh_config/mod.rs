@@ -52,6 +52,7 @@ mod keyword;
 mod lexer;
 mod local;
 mod note;
+mod numeric;
 mod options;
 mod owner;
 mod pattern;

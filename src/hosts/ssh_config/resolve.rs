@@ -3,7 +3,6 @@
 //! Main types: [`ResolvedHost`], what comes out, and [`Resolver`]. The configuration is gone through once, and once
 //! more where a `Match final` stands in it.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::SshConfig;
@@ -12,6 +11,7 @@ use super::error::{InvalidSshValue, SshConfigError};
 use super::keyword::find;
 use super::local::LocalMachine;
 use super::note::SshConfigNote;
+use super::numeric::canonical;
 use super::options::{Options, Placed, Proxy};
 use super::pattern::{host_line_matches, list_matches};
 use super::syntax::{Item, Setting};
@@ -38,7 +38,7 @@ pub struct ResolvedHost {
     /// `Host` line with a `Hostname` of its own, where that leads to it by the same way; any other is called after the
     /// host that it leads to, `NAME.jumpN`: what stands in a `ProxyJump` may be an address, which no error says.
     pub name: HostName,
-    /// The DNS name or IP address, in lower case.
+    /// The DNS name in lower case, or the IP address in the form under which ssh(1) has its host keys on record.
     pub host: String,
     /// The port, when one is configured.
     pub port: Option<u16>,
@@ -104,7 +104,7 @@ impl Resolver<'_> {
     /// The alias of a hop, when there is one that means this hop by this way, `before`.
     fn alias(&self, hop: &ResolvedHost, before: &[ResolvedHost]) -> Option<HostName> {
         let alias = self.config.literal(&hop.asked)?;
-        if hop.host.eq_ignore_ascii_case(&hop.asked) || hop.asked.parse::<IpAddr>().is_ok() {
+        if hop.host.eq_ignore_ascii_case(&hop.asked) || canonical(&hop.asked).is_some() {
             return None;
         }
         let address = Address::new(&hop.asked, None, None).ok()?;
@@ -164,6 +164,8 @@ impl Resolver<'_> {
         let mut options = Options::new(address.user(), address.port(), proxy);
         self.pass(original_host, false, &mut options)?;
         let host = self.host_name(original_host, &options)?;
+        // After the first pass, as there: its `Match` lines saw the address as it was typed.
+        let host = canonical(&host).unwrap_or(host);
         if self.config.second_pass {
             options.final_host = Some(host.clone());
             self.pass(original_host, true, &mut options)?;
@@ -197,9 +199,9 @@ impl Resolver<'_> {
 
     /// The host name with its tokens expanded, in lower case unless it is an address.
     fn host_name(&self, original_host: &str, options: &Options) -> Result<String, SshConfigError> {
-        let lower = |name: String| match name.parse::<IpAddr>() {
-            Ok(_) => name,
-            Err(_) => name.to_ascii_lowercase(),
+        let lower = |name: String| match canonical(&name) {
+            Some(_) => name,
+            None => name.to_ascii_lowercase(),
         };
         if let Some(host) = &options.final_host {
             return Ok(host.clone());

@@ -616,6 +616,10 @@ fn a_hop_goes_by_its_alias_where_that_means_it_and_by_no_address() {
             "Host gw.example\n  Hostname %h\nHost box\n  ProxyJump gw.example\n",
             "asked.jump1",
         ),
+        (
+            "Host 127.1\n  User ada\nHost box\n  ProxyJump 127.1\n",
+            "asked.jump1",
+        ),
         // By itself, b is dialled from here.
         (
             "Host a b\n  Hostname %h.example\nHost box\n  ProxyJump a,b\n",
