@@ -179,7 +179,7 @@ pub enum SshError {
         /// The methods that the server would go on with.
         methods: Vec<String>,
     },
-    /// The server would take this key, but it is encrypted and there is no passphrase for it.
+    /// The server would take this key, but it is encrypted and there is nobody to ask for its passphrase.
     #[error("the key {} for host {host} is encrypted, and nobody can be asked for its passphrase", .path.display())]
     KeyEncrypted {
         /// The host.

@@ -13,6 +13,7 @@ use handover::ssh::{
     UnknownHostKey,
 };
 use russh::MethodSet;
+use russh::keys::ssh_key::LineEnding;
 use russh::server::{Auth, Config, Handler, PublicKeyOffer, VerifiedPublicKey};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -90,7 +91,7 @@ struct Bench {
     target: Target,
     options: ConnectOptions,
     dials: Arc<AtomicUsize>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Bench {
@@ -133,7 +134,7 @@ impl Bench {
             target,
             options,
             dials,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -179,5 +180,26 @@ async fn a_rejected_person_is_not_asked_again_where_the_server_hangs_up_without_
         }
         assert_eq!(prompt.passwords.load(Ordering::SeqCst), hangs_up_at);
         assert_eq!(bench.dials.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_asked_for_a_passphrase_is_not_told_that_nobody_can_be_asked() {
+    let mut bench = Bench::new(0, "publickey").await;
+    let key = new_key().encrypt(&mut rand::rng(), "open sesame").unwrap();
+    let file = bench.directory.path().join("id_ed25519");
+    write_private(&file, &key.to_openssh(LineEnding::LF).unwrap());
+    bench.target.settings.no_identity_files = false;
+    bench.target.identity_files = vec![file];
+    let error = bench.fail(None).await;
+    assert!(matches!(error, SshError::KeyEncrypted { .. }), "{error:?}");
+    for (passphrase, words) in [(None, "not answered"), (Some("sesame"), "passphrase")] {
+        let error = bench.fail(Some(wrong(passphrase))).await;
+        let SshError::AuthFailed { tried, .. } = &error else {
+            panic!("{passphrase:?}: {error:?}");
+        };
+        assert_eq!(tried.len(), 1, "{tried:?}");
+        assert!(tried[0].to_string().contains(words), "{tried:?}");
+        assert!(!error.to_string().contains("nobody"), "{error}");
     }
 }
