@@ -21,7 +21,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::channel::{self, Slot};
+use super::channel::{self, Slot, WholeChannel};
 use super::connection::Connection;
 use super::error::{SshError, bounded};
 use super::path::RemotePath;
@@ -298,16 +298,17 @@ pub(super) async fn start_spare(connection: &Connection) -> Result<Option<Live>,
     }
 }
 
-async fn start_on(
-    connection: &Connection,
-    (mut channel, slot): (Channel<Msg>, Slot),
-) -> Result<Live, SshError> {
+async fn start_on(connection: &Connection, opened: (Channel<Msg>, Slot)) -> Result<Live, SshError> {
     let unavailable = || SshError::SftpUnavailable {
         host: connection.host().clone(),
     };
     let after = connection.deadlines().channel_open;
+    let mut whole = WholeChannel::new(connection, opened);
     connection
         .within("starting SFTP", after, async move {
+            let Some(channel) = whole.channel() else {
+                return Err(connection.lost().await);
+            };
             channel
                 .request_subsystem(true, "sftp")
                 .await
@@ -317,12 +318,12 @@ async fn start_on(
                     Some(ChannelMsg::Success) => break,
                     Some(ChannelMsg::WindowAdjusted { .. }) => {}
                     None if connection.is_closed() => return Err(connection.lost().await),
-                    _ => {
-                        let _ = channel.close().await;
-                        return Err(unavailable());
-                    }
+                    _ => return Err(unavailable()),
                 }
             }
+            let Some((channel, slot)) = whole.into_parts() else {
+                return Err(connection.lost().await);
+            };
             let ended = CancellationToken::new();
             let stream = SlottedStream {
                 stream: channel.into_stream(),
