@@ -1064,3 +1064,40 @@ async fn a_full_disk_is_named_and_leaves_the_old_file_and_no_part() {
         assert!(!Path::new(&format!("{path}.part")).exists(), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd"]
+async fn more_growing_files_than_are_kept_open_are_read_side_by_side() {
+    let sshd = Sshd::start(&SshdOptions::default());
+    let connection = connect(&sshd).await;
+    let files = connection.sftp().await.unwrap();
+    let line = |file: usize, round: usize| format!("file {file} round {round}\n");
+    let names: Vec<RemotePath> = (0..12)
+        .map(|file| remote(&sshd.path(&format!("log{file}"))))
+        .collect();
+    for name in &names {
+        fs::write(name.as_str(), "").unwrap();
+    }
+    let mut lengths = vec![0; names.len()];
+    for round in 0..40 {
+        for (file, name) in names.iter().enumerate() {
+            append(name.as_str(), line(file, round).as_bytes());
+        }
+        // Four readers, each of every file, and each beginning with another one.
+        let reads = (0..4).map(|reader| {
+            let (files, names, lengths) = (&files, &names, &lengths);
+            async move {
+                for step in 0..names.len() {
+                    let file = (step + 3 * reader) % names.len();
+                    let read = files.read_from(&names[file], lengths[file], 100).await;
+                    let read = read.unwrap_or_else(|error| panic!("{file}, {round}: {error:?}"));
+                    assert_eq!(String::from_utf8(read).unwrap(), line(file, round));
+                }
+            }
+        });
+        futures::future::join_all(reads).await;
+        for (file, length) in lengths.iter_mut().enumerate() {
+            *length += line(file, round).len() as u64;
+        }
+    }
+}

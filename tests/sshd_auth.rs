@@ -151,6 +151,8 @@ async fn host_certificates_are_judged_as_ssh_judges_them() {
     let other = sshd.known_hosts_line(&bracket, "other");
     let revoked_key = format!("@revoked {}", sshd.known_hosts_line("*", "ed25519"));
     let revoked_authority = authority_line(&sshd, "@revoked", "*");
+    let certificate = fs::read_to_string(sshd.path("host_ed25519-cert.pub")).unwrap();
+    let revoked_certificate = format!("@revoked * {certificate}");
     for (lines, wanted) in [
         (trusted.clone(), "known"),
         (authority_line(&sshd, "@cert-authority", &bracket), "known"),
@@ -179,6 +181,9 @@ async fn host_certificates_are_judged_as_ssh_judges_them() {
         (format!("{trusted}{revoked_authority}"), "revoked"),
         (format!("{plain}{revoked_authority}"), "revoked"),
         (format!("{revoked_key}{plain}"), "revoked"),
+        (format!("{trusted}{revoked_certificate}"), "revoked"),
+        (format!("{plain}{revoked_certificate}"), "revoked"),
+        (format!("{other}{certificate}"), "changed"),
     ] {
         let options = with_known_hosts(&sshd, &lines);
         let result = Connection::open(&target(&sshd, "id_ed25519"), &options).await;

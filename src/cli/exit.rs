@@ -371,6 +371,9 @@ fn unknown_host_hint(name: &str, none: bool) -> String {
 
 fn ssh_config_hint(error: &SshConfigError) -> Option<String> {
     let hint = match error {
+        SshConfigError::Missing { .. } => {
+            "correct HANDOVER_SSH_CONFIG, or unset it; with 'none' no ssh_config is read"
+        }
         SshConfigError::Permissions { .. } => {
             "make it yours, and take the right to write it from all others (chmod go-w)"
         }
@@ -420,6 +423,11 @@ fn ssh(error: &SshError) -> Described {
                 "the host needs a new certificate (and this machine the right time); to trust the key alone: \
                  handover trust {host}"
             )),
+        ),
+        SshError::HostKeyRefused { fault, .. } => entry(
+            "host_key_refused",
+            HOST_KEY,
+            Some(fault.remedy().to_owned()),
         ),
         SshError::NotStrict { .. } => entry(
             "no_strict_exchange",

@@ -232,6 +232,7 @@ fn hosts(error: &HostsError) -> String {
 fn ssh_config(error: &SshConfigError) -> String {
     match error {
         SshConfigError::Syntax { .. }
+        | SshConfigError::Missing { .. }
         | SshConfigError::Permissions { .. }
         | SshConfigError::Includes { .. }
         | SshConfigError::List { .. } => {
@@ -267,6 +268,7 @@ fn ssh(error: &SshError) -> String {
         SshError::HostCertificate { host, fault, .. } => {
             format!("the host certificate of {host} {}", fault.kind())
         }
+        SshError::HostKeyRefused { host, .. } => format!("the host key of {host} is refused"),
         SshError::NotStrict { host, .. } => {
             format!("host {host} does not offer strict key exchange, which its cipher needs")
         }

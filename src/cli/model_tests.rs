@@ -10,7 +10,9 @@ use super::*;
 use crate::hosts::{HostName, Position};
 use crate::job::{JobId, State};
 use crate::session::SessionId;
-use crate::ssh::{Attempt, AttemptOutcome, CertificateFault, KeyFileError, LostCause, RemotePath};
+use crate::ssh::{
+    Attempt, AttemptOutcome, CertificateFault, HostKeyFault, KeyFileError, LostCause, RemotePath,
+};
 
 /// What stands in for everything private: an address, a user, a port, a path.
 const PRIVATE: &str = "/home/mallory/secret-203.0.113.77:4722";
@@ -78,8 +80,9 @@ numbered!(SshConfigError, ssh_config_number:
     SshConfigError::List { .. } => 3, SshConfigError::Value { .. } => 4, SshConfigError::Unsupported { .. } => 5,
     SshConfigError::Undecided { .. } => 6, SshConfigError::UnknownKeyword { .. } => 7,
     SshConfigError::JumpLoop { .. } => 8, SshConfigError::LocalUser { .. } => 9,
+    SshConfigError::Missing { .. } => 10,
 );
-const SSH_CONFIG: usize = 10;
+const SSH_CONFIG: usize = 11;
 
 fn ssh_config_samples() -> Vec<SshConfigError> {
     vec![
@@ -88,6 +91,7 @@ fn ssh_config_samples() -> Vec<SshConfigError> {
             source: crate::hosts::SyntaxProblem::Quote,
         },
         SshConfigError::Permissions { path: path() },
+        SshConfigError::Missing { path: path() },
         SshConfigError::Includes {
             at: at(),
             what: "included files",
@@ -188,8 +192,9 @@ numbered!(SshError, ssh_number:
     SshError::HostCertificate { .. } => 23, SshError::NotStrict { .. } => 24, SshError::NoAlgorithm { .. } => 25,
     SshError::JumpRefused { .. } => 26, SshError::Shared(_) => 27, SshError::UserCertificate { .. } => 28,
     SshError::ForwardRefused { .. } => 29, SshError::LocalPort { .. } => 30,
+    SshError::HostKeyRefused { .. } => 31,
 );
-const SSH: usize = 31;
+const SSH: usize = 32;
 
 fn ssh_samples() -> Vec<SshError> {
     let (algorithm, fingerprint) = ("ssh-ed25519".to_owned(), format!("SHA256:{PRIVATE}"));
@@ -261,6 +266,10 @@ fn ssh_samples() -> Vec<SshError> {
         SshError::NotStrict {
             host: host(),
             cipher: text(),
+        },
+        SshError::HostKeyRefused {
+            host: host(),
+            fault: HostKeyFault::NotOffered { shown: text() },
         },
         SshError::UserCertificate {
             host: host(),

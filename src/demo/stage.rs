@@ -177,6 +177,7 @@ impl Here {
             state_dir: state,
             opencode_config_dirs: Vec::new(),
             ssh_config: None,
+            ssh_config_is_named: false,
             system_ssh_config: None,
             project_dir: project.clone(),
         };

@@ -6,12 +6,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::link::{backoff, is_passing};
+use super::link::{Redials, is_passing};
 use super::{Client, HandoffError};
 use crate::ssh::{ConnectOptions, Connection, ForwardTo, LocalPort, SshError, Target};
-
-/// A connection that lived for so long was a good one: the next attempt to dial comes soon.
-const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
 /// What a [`Forwarding`] tells while it works.
 #[derive(Debug)]
@@ -19,9 +16,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 pub enum ForwardNews {
     /// One forwarded connection failed.
     Failed(SshError),
-    /// The connection to the host was lost.
+    /// The connection to the host was lost; it is dialled again at once.
     Lost(SshError),
-    /// The host is not reached; it is tried again after this time.
+    /// The host is not reached, or has again ended a connection soon; it is tried again after this time.
     Waiting {
         /// Why.
         reason: SshError,
@@ -87,17 +84,23 @@ impl Forwarding {
     /// # Cancel safety
     /// Safe: what is carried is closed, and the port goes with this value.
     pub async fn run(&mut self, tell: impl Fn(ForwardNews)) -> HandoffError {
-        let mut delays = backoff();
+        let mut redials = Redials::new();
         loop {
             // It stays in its place, for a goodbye when this future is dropped.
             if let Some(connection) = self.connection.clone() {
-                let since = tokio::time::Instant::now();
+                redials.reached();
                 let failed = |error| tell(ForwardNews::Failed(error));
                 let lost = self.local.serve(&connection, &self.to, failed).await;
                 self.connection = None;
-                tell(ForwardNews::Lost(lost));
-                if since.elapsed() >= GOOD_CONNECTION {
-                    delays = backoff();
+                match redials.lost() {
+                    None => tell(ForwardNews::Lost(lost)),
+                    Some(retry_in) => {
+                        tell(ForwardNews::Waiting {
+                            reason: lost,
+                            retry_in,
+                        });
+                        tokio::time::sleep(retry_in).await;
+                    }
                 }
             }
             match Connection::open(&self.target, &self.options).await {
@@ -106,9 +109,7 @@ impl Forwarding {
                     self.connection = Some(connection);
                 }
                 Err(reason) if is_passing(&reason) => {
-                    let Some(retry_in) = delays.next() else {
-                        return reason.into();
-                    };
+                    let retry_in = redials.pause();
                     tell(ForwardNews::Waiting { reason, retry_in });
                     tokio::time::sleep(retry_in).await;
                 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::OnceCell;
 
 use super::remote::WaitingShell;
@@ -17,6 +17,11 @@ use crate::ssh::{Connection, Files, Pool, SshError, Target};
 
 /// Attempts at the very first connection when the host is not reached.
 const FIRST_ATTEMPTS: usize = 4;
+
+/// A connection that lived for so long was a good one: the next attempt to dial comes at once.
+const GOOD_CONNECTION: Duration = Duration::from_secs(30);
+/// The longest pause between two attempts to dial.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Deadlines that may pass within [`TIMEOUT_WINDOW`] before one is an error.
 const FORGIVEN_TIMEOUTS: u32 = 3;
@@ -119,6 +124,51 @@ impl Marked {
     }
 }
 
+/// When a host that was reached before is dialled again.
+#[derive(Debug)]
+pub(super) struct Redials {
+    pauses: ExponentialBackoff,
+    /// When it was reached last.
+    reached: Instant,
+    /// The connections in a row that did not live long.
+    short: u32,
+}
+
+impl Redials {
+    pub(super) fn new() -> Self {
+        Self {
+            pauses: backoff(),
+            reached: Instant::now(),
+            short: 0,
+        }
+    }
+
+    /// The host is reached.
+    pub(super) fn reached(&mut self) {
+        self.reached = Instant::now();
+    }
+
+    /// How long the connection has lived, or did.
+    fn has_lived_long(&self) -> bool {
+        self.reached.elapsed() >= GOOD_CONNECTION
+    }
+
+    /// The connection was lost: the pause before the host is dialled again. The first one in a row that did not live
+    /// long gives none; a server that lets everybody in and keeps nobody would be dialled over and over.
+    pub(super) fn lost(&mut self) -> Option<Duration> {
+        if self.has_lived_long() {
+            *self = Self::new();
+        }
+        self.short += 1;
+        (self.short > 1).then(|| self.pause())
+    }
+
+    /// The pause after an attempt that failed.
+    pub(super) fn pause(&mut self) -> Duration {
+        self.pauses.next().unwrap_or(LONGEST_PAUSE)
+    }
+}
+
 /// A host's connection, kept up.
 ///
 /// Work on it is a loop: take [`Link::live`], try, and give an error to [`Link::recover`], which says whether
@@ -131,7 +181,17 @@ pub(crate) struct Link {
     dials: u64,
     marked: Option<Marked>,
     files_by_exec: bool,
-    /// For how long a lost host is tried again; `None` is for ever.
+    redials: Redials,
+    /// Since when no work was done on any connection that was lost.
+    trouble: Option<Instant>,
+    /// The pauses since then.
+    pauses: u32,
+    /// Something was done on the present connection.
+    worked: bool,
+    /// The pause before the next attempt to dial, and the loss that it is for.
+    pause: Option<(Duration, SshError)>,
+    /// For how long a lost host is tried again; `None` is for ever. A connection on which nothing was done does not
+    /// begin that time anew.
     pub(crate) patience: Option<Duration>,
     /// From the launch on, a deadline that passes on a connection counts as its loss: a link that went silent is
     /// noticed by a deadline before it is by the keepalive.
@@ -150,6 +210,11 @@ impl Link {
             dials: 0,
             marked: None,
             files_by_exec: false,
+            redials: Redials::new(),
+            trouble: None,
+            pauses: 0,
+            worked: false,
+            pause: None,
             patience: Some(Duration::from_secs(60)),
             launched: false,
             timeouts: (0, Instant::now()),
@@ -194,14 +259,21 @@ impl Link {
     /// # Errors
     /// What the dialling met, when trying again cannot help or the patience is over.
     pub(crate) async fn live(&mut self) -> Result<Live, HandoffError> {
+        // What it was given for last has not come to a loss.
+        self.worked |= self.live.is_some();
         if let Some(live) = self.connected() {
             return Ok(live);
+        }
+        if let Some(live) = self.live.take() {
+            self.note_loss(live.connection.lost_now());
         }
         let connection = if self.dials > 0 {
             self.redial().await?
         } else {
             self.first_dial().await?
         };
+        self.redials.reached();
+        self.worked = false;
         self.tell_record(false).await;
         let live = Live {
             connection,
@@ -244,20 +316,34 @@ impl Link {
             tokio::time::sleep(ANSWER_PAUSE).await;
             return Ok(());
         }
-        let lost = match &error {
-            HandoffError::Ssh(cause) if cause.is_connection_loss() => true,
-            HandoffError::Ssh(SshError::TimedOut { .. }) => self.launched && self.forgive_timeout(),
-            _ => false,
+        let loss = match error {
+            HandoffError::Ssh(cause) if cause.is_connection_loss() => cause,
+            HandoffError::Ssh(cause @ SshError::TimedOut { .. })
+                if self.launched && self.forgive_timeout() =>
+            {
+                cause
+            }
+            error => return Err(error),
         };
-        if !lost {
-            return Err(error);
-        }
-        tracing::info!(cause = %error, "the connection was lost");
+        tracing::info!(cause = %loss, "the connection was lost");
         if let Some(live) = self.live.take() {
             // Others may still get on with it; nobody gets it anew.
             self.pool.retire(&live.connection);
+            self.note_loss(loss);
         }
         Ok(())
+    }
+
+    fn note_loss(&mut self, loss: SshError) {
+        if self.worked || self.redials.has_lived_long() {
+            self.end_trouble();
+        }
+        self.pause = self.redials.lost().map(|pause| (pause, loss));
+    }
+
+    fn end_trouble(&mut self) {
+        self.trouble = None;
+        self.pauses = 0;
     }
 
     /// A host that answers nothing in time, over and over, is not a bad link.
@@ -318,42 +404,43 @@ impl Link {
     }
 
     async fn redial(&mut self) -> Result<Connection, HandoffError> {
-        let since = Instant::now();
-        let mut attempt = 0;
-        for delay in backoff() {
+        let since = *self.trouble.get_or_insert_with(Instant::now);
+        let mut waiting = self.pause.take();
+        loop {
+            if let Some((delay, reason)) = waiting {
+                self.tell_record(true).await;
+                if self
+                    .patience
+                    .is_some_and(|patience| since.elapsed() + delay > patience)
+                {
+                    // Whoever tries again begins anew.
+                    self.end_trouble();
+                    return Err(HandoffError::Unreachable {
+                        host: self.target.name.clone(),
+                        after: since.elapsed(),
+                        source: reason,
+                    });
+                }
+                self.pauses += 1;
+                let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                self.reporter
+                    .tell(Event::Unreachable {
+                        attempt: self.pauses,
+                        retry_in_ms,
+                        reason: reason.to_string(),
+                    })
+                    .await;
+                tokio::time::sleep(delay).await;
+            }
             match self.pool.connect(&self.target).await {
                 Ok(connection) => {
                     self.reporter.tell(Event::Reconnected).await;
                     return Ok(connection);
                 }
-                Err(error) if is_passing(&error) => {
-                    attempt += 1;
-                    self.tell_record(true).await;
-                    if self
-                        .patience
-                        .is_some_and(|patience| since.elapsed() + delay > patience)
-                    {
-                        let host = self.target.name.clone();
-                        return Err(HandoffError::Unreachable {
-                            host,
-                            after: since.elapsed(),
-                            source: error,
-                        });
-                    }
-                    let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    self.reporter
-                        .tell(Event::Unreachable {
-                            attempt,
-                            retry_in_ms,
-                            reason: error.to_string(),
-                        })
-                        .await;
-                    tokio::time::sleep(delay).await;
-                }
+                Err(error) if is_passing(&error) => waiting = Some((self.redials.pause(), error)),
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HandoffError::Aborted)
     }
 }
 
@@ -366,15 +453,18 @@ pub(crate) fn is_passing(error: &SshError) -> bool {
 }
 
 /// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
-pub(super) fn backoff() -> impl Iterator<Item = Duration> {
+fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(15))
+        .with_max_delay(LONGEST_PAUSE)
         .without_max_times()
         .build()
 }
 
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod unkept;
 #[cfg(test)]
 mod tests {
     use super::*;

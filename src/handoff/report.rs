@@ -189,6 +189,9 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
              handover trust {}",
             host
         )),
+        SshError::HostKeyRefused { fault, .. } => Some(
+            fault.remedy().to_owned(),
+        ),
         SshError::NotStrict { .. } => Some(
             "update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned(),
         ),

@@ -42,7 +42,7 @@ pub struct HostKey {
 
 impl Client {
     /// Connects to a host for its key alone. `NAME.jumpN` is the Nth hop on the way to NAME, as errors call one that
-    /// has no name of its own.
+    /// has no name of its own; one that has goes by both.
     ///
     /// # Errors
     /// [`HandoffError::Hosts`] when there is no such host, [`HandoffError::Ssh`] when it cannot be reached or
@@ -86,21 +86,19 @@ impl Client {
             Err(error) => error,
         };
         let hop = name.rsplit_once(".jump");
-        let Some((Ok(host), Ok(place))) =
-            hop.map(|(host, place)| (self.host(host), place.parse::<usize>()))
+        let Some((Ok(host), Some(place))) =
+            hop.map(|(host, place)| (self.host(host), hop_place(place)))
         else {
             return Err(unknown);
         };
         let mut way = self.target(&host)?.jumps;
-        way.truncate(place);
-        match way.pop() {
-            // A hop with a name of its own is asked for by that.
-            Some(mut hop) if hop.name.as_str() == name => {
-                hop.jumps = way;
-                Ok(hop)
-            }
-            _ => Err(unknown),
+        if !(1..=way.len()).contains(&place) {
+            return Err(unknown);
         }
+        way.truncate(place);
+        let mut hop = way.pop().ok_or(unknown)?;
+        hop.jumps = way;
+        Ok(hop)
     }
 
     /// Writes an unknown key of a host down, where its trust is written (our own known_hosts file, unless its
@@ -137,6 +135,12 @@ impl Client {
         let own = self.connect_options().own_host_key_files(&key.target);
         own.contains(&recorded.file)
     }
+}
+
+/// The N of `jumpN`, as it is written there.
+fn hop_place(text: &str) -> Option<usize> {
+    let place = text.parse().ok()?;
+    (text == usize::to_string(&place)).then_some(place)
 }
 
 impl HostKey {

@@ -142,6 +142,8 @@ impl Hosts {
             resolved.identity_files = vec![file.clone()];
             resolved.settings.no_identity_files = false;
         }
+        // A definition beats the alias.
+        resolved.rename_hops(|name| self.hosts.contains_key(name));
         Ok(resolved)
     }
 

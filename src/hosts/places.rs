@@ -9,6 +9,8 @@ use super::error::HostsError;
 
 /// The name of our directory below the platform's.
 const NAME: &str = "handover";
+/// The variable that names another ssh_config.
+pub(super) const SSH_CONFIG: &str = "HANDOVER_SSH_CONFIG";
 
 /// The directories of this machine that matter, all absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct Places {
     /// The user's OpenSSH configuration, `~/.ssh/config`, or the file that `HANDOVER_SSH_CONFIG` names in its place
     /// (`none`: none, and not the system's either). `None`: none is read.
     pub ssh_config: Option<PathBuf>,
+    /// Whether `HANDOVER_SSH_CONFIG` names that file, which must be there then: without it hosts would be reached and
+    /// trusted as nobody has said.
+    pub ssh_config_is_named: bool,
     /// The system's OpenSSH configuration, `/etc/ssh/ssh_config`, on Windows `%ProgramData%\ssh\ssh_config`. `None`,
     /// as with `HANDOVER_SSH_CONFIG`: none is read.
     pub system_ssh_config: Option<PathBuf>,
@@ -147,7 +152,9 @@ impl Places {
                 directories
             }
         };
-        let (ssh_config, system_ssh_config) = match variable("HANDOVER_SSH_CONFIG") {
+        let named = variable(SSH_CONFIG);
+        let ssh_config_is_named = named.as_ref().is_some_and(|named| named != "none");
+        let (ssh_config, system_ssh_config) = match named {
             Some(none) if none == "none" => (None, None),
             Some(only) => (Some(project_dir.join(only)), None),
             None => {
@@ -167,6 +174,7 @@ impl Places {
             state_dir,
             opencode_config_dirs,
             ssh_config,
+            ssh_config_is_named,
             system_ssh_config,
             project_dir: project_dir.to_owned(),
         })
@@ -273,6 +281,7 @@ mod tests {
                 "/etc/ssh/ssh_config"
             };
             assert_eq!(places.system_ssh_config.as_deref(), Some(Path::new(system)));
+            assert!(!places.ssh_config_is_named);
         }
     }
 
@@ -371,6 +380,7 @@ mod tests {
             for platform in [Platform::Xdg, Platform::Windows] {
                 let places = places(platform, &set).unwrap();
                 assert_eq!(places.ssh_config.as_deref(), expected.map(Path::new));
+                assert_eq!(places.ssh_config_is_named, expected.is_some());
                 assert_eq!(places.system_ssh_config, None);
             }
         }

@@ -1,7 +1,7 @@
 //! Which algorithms are offered, in which order, and which of those agreed upon are refused all the same.
 //!
-//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered or accepted, whatever is
-//! configured; a configured list that leaves nothing is an error and never the default list.
+//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered, whatever is configured (and what was
+//! not agreed is not accepted: see `host_key::agreed`); a configured list that leaves nothing is an error and never the default list.
 
 use std::borrow::Cow;
 
@@ -205,10 +205,15 @@ pub(super) fn authority_may_sign(target: &Target, signature: &Algorithm) -> bool
     names.iter().any(|name| name == signature.as_str())
 }
 
-/// Whether a key is an RSA key that is shorter than configured, or than any that ssh(1) takes.
-pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
+/// The least length in bits of an RSA key: what is configured, or the least that ssh(1) takes.
+pub(super) fn required_rsa_size(target: &Target) -> u32 {
     let configured = target.settings.required_rsa_size.unwrap_or_default();
-    let required = configured.max(LEAST_RSA_SIZE);
+    configured.max(LEAST_RSA_SIZE)
+}
+
+/// Whether a key is an RSA key that is shorter than that.
+pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
+    let required = required_rsa_size(target);
     key.rsa().is_some_and(|rsa| rsa.key_size() < required)
 }
 
@@ -259,7 +264,8 @@ fn host_keys(target: &Target, known: &KnownHosts) -> (Vec<Algorithm>, Vec<Algori
     (plain, certified)
 }
 
-fn same_kind(left: &Algorithm, right: &Algorithm) -> bool {
+/// Whether keys of both are one kind: RSA keys are, whatever the hash of the signature.
+pub(super) fn same_kind(left: &Algorithm, right: &Algorithm) -> bool {
     let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
     left == right || (rsa(left) && rsa(right))
 }

@@ -228,6 +228,39 @@ impl SessionChannel {
     }
 }
 
+/// An open session channel in one piece, on its way to become a stream: it is closed when it is dropped before.
+pub(super) struct WholeChannel {
+    connection: Connection,
+    opened: Option<(Channel<Msg>, Slot)>,
+}
+
+impl WholeChannel {
+    pub(super) fn new(connection: &Connection, opened: (Channel<Msg>, Slot)) -> Self {
+        Self {
+            connection: connection.clone(),
+            opened: Some(opened),
+        }
+    }
+
+    /// The channel. It is `None` only while this is dropped.
+    pub(super) fn channel(&mut self) -> Option<&mut Channel<Msg>> {
+        self.opened.as_mut().map(|(channel, _)| channel)
+    }
+
+    /// The channel and its slot, which are the caller's to close and to give back.
+    pub(super) fn into_parts(mut self) -> Option<(Channel<Msg>, Slot)> {
+        self.opened.take()
+    }
+}
+
+impl Drop for WholeChannel {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            drop(SessionChannel::new(&self.connection, opened));
+        }
+    }
+}
+
 impl Drop for SessionChannel {
     fn drop(&mut self) {
         let (Some((mut read, write)), false) = (self.halves.take(), self.closed) else {

@@ -210,7 +210,7 @@ impl Connection {
         self.lost_now()
     }
 
-    pub(super) fn lost_now(&self) -> SshError {
+    pub(crate) fn lost_now(&self) -> SshError {
         SshError::Lost {
             host: self.inner.host.clone(),
             source: self.inner.shared.cause(),

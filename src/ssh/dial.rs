@@ -18,8 +18,8 @@ use super::connection::Connection;
 use super::error::SshError;
 use super::handler::{ClientHandler, HandlerError, KeyPolicy, Shared};
 use super::host_key::{
-    CertificateVerdict, KeyJudge, KnownHosts, RecordedKey, Verdict, algorithm_name,
-    certificate_verdict, fingerprint, require_size,
+    CertificateVerdict, HostKeyFault, KeyJudge, KnownHosts, OfferedAlgorithms, RecordedKey,
+    Verdict, algorithm_name, certificate_verdict, check_signature, fingerprint, require_size,
 };
 use super::jump;
 use super::link::Link;
@@ -60,7 +60,7 @@ pub struct HostKeyInfo {
 /// as for a connection.
 ///
 /// # Errors
-/// Those of dialling, [`SshError::NoAlgorithm`] for a key that is too short, and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
+/// Those of dialling, [`SshError::HostKeyRefused`], and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
 ///
 /// # Cancel safety
 /// Safe: dropping it closes the connection.
@@ -76,6 +76,7 @@ pub async fn scan_host_key(
         result,
     } = repeatedly(target, options, via.as_ref(), Purpose::Look).await?;
     match (shared.offered(), result) {
+        (_, Err(error @ SshError::HostKeyRefused { .. })) => Err(error),
         (Some(offered), _) => {
             let (name, port) = target.host_key_name();
             let key = offered.key;
@@ -216,16 +217,22 @@ async fn handshake(
     policy: KeyPolicy,
 ) -> Result<Handle<ClientHandler>, SshError> {
     let host = || target.name.clone();
+    let refused = |fault| SshError::HostKeyRefused {
+        host: target.name.clone(),
+        fault,
+    };
     let stream = jump::reach(target, via, options.deadlines.connect).await?;
     let stall = options
         .keepalive
         .interval
         .saturating_mul(u32::try_from(options.keepalive.misses).unwrap_or(3) + 1);
-    let config = Arc::new(config(options, algorithms::preferred(target, known)?));
+    let preferred = algorithms::preferred(target, known)?;
+    let offered = OfferedAlgorithms::new(&preferred);
+    let config = Arc::new(config(options, preferred));
     let exchange = russh::client::connect_stream(
         config,
         Link::new(stream, stall, Arc::clone(&shared.heard)),
-        ClientHandler::new(shared.clone(), policy),
+        ClientHandler::new(shared.clone(), policy, offered),
     );
     tokio::pin!(exchange);
     let abandoned = shared.abandoned.clone().drop_guard();
@@ -233,10 +240,12 @@ async fn handshake(
     loop {
         match tokio::time::timeout(after, &mut exchange).await {
             Ok(Ok(handle)) => {
+                require_agreed_signature(&handle, shared).map_err(refused)?;
                 abandoned.disarm();
                 return Ok(handle);
             }
             Ok(Err(HandlerError::HostKey(error))) => return Err(*error),
+            Ok(Err(HandlerError::Refused(fault))) => return Err(refused(fault)),
             Ok(Err(HandlerError::NotStrict { cipher })) => {
                 return Err(SshError::NotStrict {
                     host: host(),
@@ -265,6 +274,21 @@ async fn handshake(
                 });
             }
         }
+    }
+}
+
+/// Refuses a key exchange that was signed with another algorithm than was agreed.
+fn require_agreed_signature(
+    handle: &Handle<ClientHandler>,
+    shared: &Shared,
+) -> Result<(), HostKeyFault> {
+    match (handle.agent_session_binding(), shared.agreed()) {
+        (Some(binding), Some(agreed)) => check_signature(binding.signature(), &agreed),
+        // Every exchange that is offered has both.
+        (_, agreed) => Err(HostKeyFault::Signature {
+            used: String::new(),
+            agreed: agreed.map_or_else(String::new, |agreed| agreed.to_string()),
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::auth::{Attempt, describe};
 use super::cause::LostCause;
-use super::host_key::CertificateFault;
+use super::host_key::{CertificateFault, HostKeyFault};
 use super::identity::KeyFileError;
 use super::path::RemotePath;
 use crate::hosts::HostName;
@@ -133,6 +133,14 @@ pub enum SshError {
         /// The authority's algorithm and fingerprint.
         authority: Box<str>,
     },
+    /// The host showed a key, or signed with it in a way, that is refused whatever is on record. Never retried.
+    #[error("the host key of {host} is refused: {fault}")]
+    HostKeyRefused {
+        /// The host.
+        host: HostName,
+        /// What is wrong with it.
+        fault: HostKeyFault,
+    },
     /// The server does not know strict key exchange, without which the agreed cipher is open to the Terrapin attack
     /// (CVE-2023-48795): packets can be cut out of the beginning of the connection. Never retried.
     #[error(
@@ -171,7 +179,7 @@ pub enum SshError {
         /// The methods that the server would go on with.
         methods: Vec<String>,
     },
-    /// The server would take this key, but it is encrypted and there is no passphrase for it.
+    /// The server would take this key, but it is encrypted and there is nobody to ask for its passphrase.
     #[error("the key {} for host {host} is encrypted, and nobody can be asked for its passphrase", .path.display())]
     KeyEncrypted {
         /// The host.

@@ -8,6 +8,7 @@ use std::path::Path;
 use russh::ChannelMsg;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
+use tokio::time::Instant;
 
 use super::channel::SessionChannel;
 use super::error::SshError;
@@ -18,6 +19,8 @@ use super::movement::Movement;
 
 /// How much of a local file is read at once.
 const CHUNK: usize = 256 * 1024;
+/// What is waited for in a download.
+const DOWNLOAD: &str = "a download";
 /// How much output may come before the first mark, after the last byte, and on standard error.
 const TALK_LIMIT: usize = 256 * 1024;
 
@@ -170,6 +173,11 @@ pub(super) async fn download(
         size: 0,
     };
     let mut stderr = Vec::new();
+    let late = || SshError::TimedOut {
+        host: connection.host().clone(),
+        what: DOWNLOAD,
+        after,
+    };
     let result = {
         // The window may be shut until the server has accepted the command: what it says is read meanwhile.
         let ask = async {
@@ -182,7 +190,13 @@ pub(super) async fn download(
         };
         tokio::pin!(ask);
         let mut asked = false;
+        // Only what moves of the file puts it off: talk without end would hold this up for ever.
+        let mut due = Instant::now() + after;
         loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Err(late());
+            }
             let next = async {
                 loop {
                     tokio::select! {
@@ -191,8 +205,9 @@ pub(super) async fn download(
                     }
                 }
             };
-            let message = match connection.within("a download", after, next).await {
+            let message = match connection.within(DOWNLOAD, left, next).await {
                 Ok(message) => message,
+                Err(SshError::TimedOut { .. }) => break Err(late()),
                 Err(error) => break Err(error),
             };
             match message {
@@ -200,8 +215,12 @@ pub(super) async fn download(
                 Some(ChannelMsg::Close) => break incoming.finish(&stderr).await,
                 Some(ChannelMsg::Failure) => break Err(refused(call)),
                 Some(ChannelMsg::Data { data }) => {
+                    let before = incoming.state();
                     if let Err(error) = incoming.take(&data, progress).await {
                         break Err(error);
+                    }
+                    if incoming.state() != before {
+                        due = Instant::now() + after;
                     }
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
@@ -231,6 +250,11 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    /// Whether the size is known, and how much of the file is missing.
+    fn state(&self) -> (bool, u64) {
+        (self.file.is_some(), self.left)
+    }
+
     async fn take(&mut self, data: &[u8], progress: Progress<'_>) -> Result<(), SshError> {
         if self.file.is_some() {
             return self.content(data, progress).await;

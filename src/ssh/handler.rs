@@ -1,7 +1,8 @@
 //! What this side does when the server speaks first.
 //!
 //! Main type: [`ClientHandler`]. Invariant: only a key that was judged good gets past the first key exchange, and no
-//! channel that the server opens is ever accepted. The library shows the key of the first exchange alone: later ones
+//! channel that the server opens is ever accepted. The signature of the exchange is judged by who dials, since the library
+//! shows it afterwards. The library shows the key of the first exchange alone: later ones
 //! happen inside what that one has encrypted, so nobody but the server that was judged can answer them.
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate};
 use russh::{ChannelOpenFailure, Names};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -19,7 +20,7 @@ use super::algorithms::needs_strict_exchange;
 use super::cause::LostCause;
 use super::connection::Connection;
 use super::error::{SshError, bounded};
-use super::host_key::KeyJudge;
+use super::host_key::{HostKeyFault, KeyJudge, OfferedAlgorithms, check_kind};
 use crate::hosts::HostName;
 
 /// How long a stream that ended through a jump host waits for the end of that host's connection, its likely cause.
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     cause: Mutex<Option<LostCause>>,
     banner: Mutex<String>,
     offered: Mutex<Option<Offered>>,
+    agreed: Mutex<Option<Algorithm>>,
     /// The jump host that the connection goes through.
     via: Option<(HostName, Arc<Shared>)>,
 }
@@ -102,7 +104,15 @@ impl Shared {
             .clone()
     }
 
-    /// The key that the server showed.
+    /// The host key algorithm that was agreed upon.
+    pub(super) fn agreed(&self) -> Option<Algorithm> {
+        self.agreed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The key that the server showed, of a kind that was offered to it.
     pub(super) fn offered(&self) -> Option<Offered> {
         self.offered
             .lock()
@@ -126,6 +136,8 @@ pub(super) enum HandlerError {
     Ssh(russh::Error),
     /// The host key was refused.
     HostKey(Box<SshError>),
+    /// The host key is refused whatever is on record.
+    Refused(HostKeyFault),
     /// The server knows no strict key exchange, which the agreed cipher needs.
     NotStrict {
         /// The cipher.
@@ -145,16 +157,22 @@ impl From<russh::Error> for HandlerError {
 pub(super) struct ClientHandler {
     shared: Arc<Shared>,
     policy: KeyPolicy,
+    algorithms: OfferedAlgorithms,
     /// The library's task has none.
     span: Span,
 }
 
 impl ClientHandler {
     /// Makes the callbacks of one connection, which log in the present span.
-    pub(super) fn new(shared: Arc<Shared>, policy: KeyPolicy) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        policy: KeyPolicy,
+        algorithms: OfferedAlgorithms,
+    ) -> Self {
         Self {
             shared,
             policy,
+            algorithms,
             span: Span::current(),
         }
     }
@@ -202,6 +220,10 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
+        // First of all: nobody is asked about such a key.
+        self.algorithms
+            .check(offered)
+            .map_err(HandlerError::Refused)?;
         self.shared
             .offered
             .lock()
@@ -211,7 +233,8 @@ impl Handler for ClientHandler {
                 certificate: offered.certificate().cloned(),
             });
         match &self.policy {
-            KeyPolicy::Look => Err(HandlerError::Seen),
+            // What was agreed is known in a moment.
+            KeyPolicy::Look => Ok(true),
             KeyPolicy::Judge(judge) => {
                 let judged = judge.judge(offered, &self.shared.asking);
                 let judged = tokio::select! {
@@ -236,6 +259,17 @@ impl Handler for ClientHandler {
         names: &Names,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if let Some(offered) = self.shared.offered() {
+            check_kind(&offered.key.algorithm(), &names.key).map_err(HandlerError::Refused)?;
+        }
+        self.shared
+            .agreed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| names.key.clone());
+        if matches!(self.policy, KeyPolicy::Look) {
+            return Err(HandlerError::Seen);
+        }
         let macs = [names.client_mac.as_ref(), names.server_mac.as_ref()];
         if !names.strict_kex() && needs_strict_exchange(names.cipher.as_ref(), macs) {
             return Err(HandlerError::NotStrict {

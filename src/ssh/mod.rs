@@ -156,7 +156,9 @@ pub use exec::{ExecChunk, ExecOptions, ExecOutput, ExitStatus};
 pub use exec_files::ExecFiles;
 pub use files::{Files, Progress};
 pub use forward::{Forward, ForwardTo, InvalidForwardTo, LocalPort};
-pub use host_key::{CertificateFault, CertificateVerdict, KnownHosts, RecordedKey, Verdict};
+pub use host_key::{
+    CertificateFault, CertificateVerdict, HostKeyFault, KnownHosts, RecordedKey, Verdict,
+};
 pub use identity::KeyFileError;
 pub(crate) use identity::exposed_key_files;
 pub use options::{

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::error::SshError;
 use super::files::{Files, Progress, READ_FROM_LIMIT, part_of};
 use super::path::RemotePath;
-use super::sftp_session::{Live, SftpShared, rename};
+use super::sftp_session::{Live, Reading, SftpShared, rename};
 use super::sftp_transfer as transfer;
 
 /// How long the answer to a close is waited for that nothing depends on, at most.
@@ -370,21 +370,21 @@ impl Files for SftpFiles {
             live: &live,
             path,
         };
-        let handle = match live.kept_open(path) {
+        let handle = match live.take_kept(path) {
             Some(handle) => handle,
-            None => {
-                let handle = transfer::open_read(&remote).await?;
-                if let Some(other) = live.keep_open(path, handle.clone()) {
-                    remote.close_quietly(other).await;
-                }
-                handle
-            }
+            None => transfer::open_read(&remote).await?,
         };
-        let result =
-            transfer::read_range(&remote, &handle, offset, max_bytes.min(READ_FROM_LIMIT)).await;
-        if result.is_err()
-            && let Some(handle) = live.forget(path)
-        {
+        let reading = Reading::new(&live, path, handle);
+        let limit = max_bytes.min(READ_FROM_LIMIT);
+        let result = transfer::read_range(&remote, reading.handle(), offset, limit).await;
+        let failed = match &result {
+            Ok(_) => {
+                drop(reading);
+                None
+            }
+            Err(_) => reading.into_handle(),
+        };
+        for handle in live.take_excess().into_iter().chain(failed) {
             remote.close_quietly(handle).await;
         }
         result
@@ -407,7 +407,7 @@ impl Files for SftpFiles {
             live: &live,
             path,
         };
-        if let Some(handle) = live.forget(path) {
+        if let Some(handle) = live.take_kept(path) {
             remote.close_quietly(handle).await;
         }
         remote

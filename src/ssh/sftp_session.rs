@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::channel::{self, Slot};
+use super::channel::{self, Slot, WholeChannel};
 use super::connection::Connection;
 use super::error::{SshError, bounded};
 use super::path::RemotePath;
@@ -51,9 +51,18 @@ pub(super) struct Live {
     pub(super) posix_rename: bool,
     /// The server can say how much space is left.
     pub(super) statvfs: bool,
-    kept: Mutex<HashMap<String, String>>,
+    kept: Mutex<Kept>,
     broken: AtomicBool,
     answers: Mutex<Answers>,
+}
+
+/// The handles of growing files that are kept open.
+#[derive(Default)]
+struct Kept {
+    /// By path, those that nobody reads from.
+    idle: HashMap<String, String>,
+    /// Those that have to be closed.
+    excess: Vec<String>,
 }
 
 /// The answers on a session so far.
@@ -214,33 +223,66 @@ impl Live {
         answers.last = Instant::now();
     }
 
-    /// The handle of a growing file that is kept open.
-    pub(super) fn kept_open(&self, path: &RemotePath) -> Option<String> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(path.as_str())
-            .cloned()
+    /// Takes the handle of a growing file that is kept open, if there is one that nobody reads from.
+    pub(super) fn take_kept(&self, path: &RemotePath) -> Option<String> {
+        self.kept().idle.remove(path.as_str())
     }
 
-    /// Keeps a handle open; returns the one that has to be closed instead, if any.
-    pub(super) fn keep_open(&self, path: &RemotePath, handle: String) -> Option<String> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let crowded = if kept.len() >= KEPT_OPEN && !kept.contains_key(path.as_str()) {
-            kept.keys().next().cloned()
-        } else {
-            None
-        };
-        let evicted = crowded.and_then(|path| kept.remove(&path));
-        kept.insert(path.as_str().to_owned(), handle).or(evicted)
+    /// The handles that have to be closed, for whoever can wait for that.
+    pub(super) fn take_excess(&self) -> Vec<String> {
+        std::mem::take(&mut self.kept().excess)
     }
 
-    /// Forgets a handle; returns it for closing.
-    pub(super) fn forget(&self, path: &RemotePath) -> Option<String> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(path.as_str())
+    fn keep(&self, path: &RemotePath, handle: String) {
+        let mut kept = self.kept();
+        if kept.idle.len() >= KEPT_OPEN
+            && let Some(other) = kept.idle.keys().next().cloned()
+        {
+            let evicted = kept.idle.remove(&other);
+            kept.excess.extend(evicted);
+        }
+        // Two may have read the same file.
+        let second = kept.idle.insert(path.as_str().to_owned(), handle);
+        kept.excess.extend(second);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handle of a growing file while it is read from: nobody else can use or close it, and it is kept open again
+/// however the read ends, also when that is given up.
+pub(super) struct Reading<'a> {
+    live: &'a Live,
+    path: &'a RemotePath,
+    handle: Option<String>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(live: &'a Live, path: &'a RemotePath, handle: String) -> Self {
+        Self {
+            live,
+            path,
+            handle: Some(handle),
+        }
+    }
+
+    pub(super) fn handle(&self) -> &str {
+        self.handle.as_deref().unwrap_or_default()
+    }
+
+    /// Gives the handle away, which is not kept then.
+    pub(super) fn into_handle(mut self) -> Option<String> {
+        self.handle.take()
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            self.live.keep(self.path, handle);
+        }
     }
 }
 
@@ -256,16 +298,17 @@ pub(super) async fn start_spare(connection: &Connection) -> Result<Option<Live>,
     }
 }
 
-async fn start_on(
-    connection: &Connection,
-    (mut channel, slot): (Channel<Msg>, Slot),
-) -> Result<Live, SshError> {
+async fn start_on(connection: &Connection, opened: (Channel<Msg>, Slot)) -> Result<Live, SshError> {
     let unavailable = || SshError::SftpUnavailable {
         host: connection.host().clone(),
     };
     let after = connection.deadlines().channel_open;
+    let mut whole = WholeChannel::new(connection, opened);
     connection
         .within("starting SFTP", after, async move {
+            let Some(channel) = whole.channel() else {
+                return Err(connection.lost().await);
+            };
             channel
                 .request_subsystem(true, "sftp")
                 .await
@@ -275,12 +318,12 @@ async fn start_on(
                     Some(ChannelMsg::Success) => break,
                     Some(ChannelMsg::WindowAdjusted { .. }) => {}
                     None if connection.is_closed() => return Err(connection.lost().await),
-                    _ => {
-                        let _ = channel.close().await;
-                        return Err(unavailable());
-                    }
+                    _ => return Err(unavailable()),
                 }
             }
+            let Some((channel, slot)) = whole.into_parts() else {
+                return Err(connection.lost().await);
+            };
             let ended = CancellationToken::new();
             let stream = SlottedStream {
                 stream: channel.into_stream(),

@@ -156,6 +156,35 @@ async fn a_revoked_host_key_is_a_hard_stop_that_no_yes_lifts() {
 }
 
 #[tokio::test]
+async fn the_keys_of_an_address_are_on_record_under_its_one_form_however_it_is_typed() {
+    let stage = Stage::new().await;
+    let address = stage.proxy.address();
+    let typed = format!(
+        "[hosts.{BOX}]\nhost = \"demo@127.1\"\nport = {}\nopencode = \"~/.opencode/bin/opencode\"\n",
+        address.port()
+    );
+    std::fs::write(stage.here("config/hosts.toml"), typed).unwrap();
+    let file = stage.here("config/known_hosts");
+    let check = ["check", BOX, "--json"];
+    stage.run(&check).await.exits(0);
+    let public = stage.server.host_key().to_openssh().unwrap();
+    let known = std::fs::read_to_string(&file).unwrap();
+    let session = stage.session.to_string();
+    let send = [send(&session), vec!["--json"]].concat();
+    std::fs::write(
+        &file,
+        format!("{known}@revoked {} {public}\n", address.ip()),
+    )
+    .unwrap();
+    let ran = stage.run(&send).await.exits(5);
+    ran.error("host_key_revoked");
+    std::fs::write(&file, known).unwrap();
+    stage.server.set_host_key(new_key());
+    let ran = stage.run(&send).await.exits(5);
+    ran.error("host_key_changed");
+}
+
+#[tokio::test]
 async fn a_host_key_that_changes_during_a_job_ends_the_watch_and_not_the_job() {
     let stage = Stage::new().await;
     let before = stage.history_here();

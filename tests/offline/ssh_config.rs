@@ -260,6 +260,16 @@ async fn what_has_no_effect_is_told_once_by_v_and_by_the_check() {
     assert!(!quiet.err.contains("INFO"), "{}", quiet.err);
 }
 
+#[tokio::test]
+async fn a_file_that_is_named_and_not_there_stops_everything() {
+    let stage = Stage::new().await;
+    std::fs::remove_file(stage.here(".ssh/config")).unwrap();
+    for command in [&["hosts", "--json"][..], &["check", "far", "--json"]] {
+        let ran = stage.run(command).await.exits(3);
+        assert!(ran.out.contains("HANDOVER_SSH_CONFIG"), "{command:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_others_can_write_stops_everything() {
@@ -336,4 +346,60 @@ async fn the_key_of_a_hop_without_a_name_is_trusted_as_the_hint_says() {
     assert!(trusted.exists());
     let ran = stage.run(&trust).await.exits(0).document();
     assert_eq!(ran["trust"], "known", "{ran}");
+}
+
+#[tokio::test]
+async fn no_hop_is_told_by_its_address_and_each_is_trusted_by_the_name_that_it_is_told_by() {
+    let stage = Stage::new().await;
+    let hop = stage.proxy.address();
+    let (ip, port) = (hop.ip(), hop.port());
+    let alias = format!("Host gate\n  Hostname {ip}\n  Port {port}\n  User demo\n");
+    let far = "Host inner\n  Hostname 192.0.2.1\n  ProxyJump";
+    let definition = "[hosts.gate]\nhost = \"192.0.2.7\"\n";
+    let trusted = stage.here("config/known_hosts");
+    let hosts = format!("[hosts.{BOX}]\nhost = \"inner\"\n");
+    for (config, more, name) in [
+        (
+            format!("Host {ip}\n  Port {port}\n  User demo\n{far} {ip}\n"),
+            "",
+            format!("{BOX}.jump1"),
+        ),
+        (format!("{alias}{far} gate\n"), "", "gate".to_owned()),
+        (
+            format!("{alias}{far} demo@gate:{port}\n"),
+            "",
+            "gate".to_owned(),
+        ),
+        (
+            format!("{alias}{far} eve@gate\n"),
+            "",
+            format!("{BOX}.jump1"),
+        ),
+        (
+            format!("{alias}{far} gate\n"),
+            definition,
+            format!("{BOX}.jump1"),
+        ),
+    ] {
+        write(&stage, &config);
+        write_private(
+            &stage.here("config/hosts.toml"),
+            &format!("{hosts}\n{more}"),
+        );
+        if trusted.exists() {
+            std::fs::remove_file(&trusted).unwrap();
+        }
+        let ran = stage.run(&["run", BOX, "--for-model", "do it"]).await;
+        let error = ran.exits(5).error("host_key_unknown");
+        let told = message(&error);
+        let words = format!("the host key of {name} is not known");
+        assert!(told.contains(&words), "{config}: {told}");
+        assert!(!told.contains(&ip.to_string()), "{config}: {told}");
+        for asked in [format!("{BOX}.jump1"), name.clone()] {
+            let trust = ["trust", asked.as_str(), "--yes", "--json"];
+            let ran = stage.run(&trust).await.exits(0).document();
+            assert_eq!(ran["host"], *name, "{config}: {ran}");
+        }
+        assert!(trusted.exists());
+    }
 }

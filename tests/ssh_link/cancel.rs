@@ -29,6 +29,7 @@ use crate::support::{AT_ONCE, connect, run, start};
 struct Seen {
     asked_for: AtomicUsize,
     commands: AtomicUsize,
+    subsystems: AtomicUsize,
     closed: AtomicUsize,
 }
 
@@ -85,6 +86,16 @@ impl Handler for Silent {
         session.channel_success(id)
     }
 
+    async fn subsystem_request(
+        &mut self,
+        _id: ChannelId,
+        _name: &str,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.seen.subsystems.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
     async fn channel_close(
         &mut self,
         _id: ChannelId,
@@ -133,6 +144,7 @@ impl Place {
         target.identity_files.push(identity);
         let mut options = ConnectOptions::default().agent(AgentSource::None);
         options.known_hosts = vec![known];
+        options.deadlines.channel_open = Duration::from_secs(3);
         Self {
             seen,
             may_open,
@@ -181,6 +193,23 @@ async fn a_command_that_is_dropped_or_late_has_its_channel_closed_once() {
     place.may_open.add_permits(1);
     until("closed once it was open", &seen.closed, 3).await;
     assert_eq!(seen.commands.load(Ordering::SeqCst), 2);
+    assert!(!connection.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sftp_that_is_dropped_or_late_while_it_starts_has_its_channel_closed() {
+    let place = Place::new().await;
+    let (seen, connection) = (&place.seen, &place.connection);
+    place.may_open.add_permits(3);
+    // Nobody answers the request for the subsystem.
+    tokio::select! {
+        files = connection.sftp() => panic!("{:?}", files.err()),
+        () = until("a subsystem", &seen.subsystems, 1) => {}
+    }
+    until("closed after the drop", &seen.closed, 1).await;
+    let error = connection.sftp().await.err().unwrap();
+    assert!(matches!(error, SshError::TimedOut { .. }), "{error:?}");
+    until("closed after the deadline", &seen.closed, 2).await;
     assert!(!connection.is_closed());
 }
 

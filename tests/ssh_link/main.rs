@@ -15,6 +15,7 @@ mod hostile;
 mod jump;
 #[path = "../support/keys.rs"]
 mod keys;
+mod login;
 #[cfg(unix)]
 mod pool;
 #[cfg(unix)]

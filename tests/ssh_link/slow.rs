@@ -35,6 +35,8 @@ struct Slow {
     channels: Vec<Arc<Channel<Msg>>>,
     input: Arc<Mutex<Vec<u8>>>,
     reads: bool,
+    /// Gives the size of a file and its first byte, and then talks on standard error without end.
+    chatters: bool,
 }
 
 impl Slow {
@@ -110,6 +112,16 @@ impl Handler for Slow {
             }
         }
         let (handle, reads) = (session.handle(), self.reads);
+        if self.chatters {
+            tokio::spawn(async move {
+                let begin = format!("{nonce}\n{SIZE}\nx");
+                handle.data(id, begin).await.unwrap();
+                while handle.extended_data(id, 1, "still here\n").await.is_ok() {
+                    tokio::time::sleep(PAUSE / 6).await;
+                }
+            });
+            return Ok(());
+        }
         tokio::spawn(async move {
             handle.data(id, format!("{nonce}\n")).await.unwrap();
             let pieces = if reads { SIZE / WINDOW as usize } else { 0 };
@@ -211,4 +223,24 @@ async fn what_stands_still_over_commands_fails_at_the_deadline() {
         // The first bytes take a pause or two.
         assert!(begun.elapsed() < PROGRESS * 2, "{:?}", begun.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn talk_without_end_does_not_put_off_the_deadline_of_a_download() {
+    let server = Slow {
+        chatters: true,
+        ..Slow::default()
+    };
+    let (home, connection) = connect(server).await;
+    let files = connection.exec_files();
+    let (path, local) = ("/home/file".parse().unwrap(), home.path().join("local"));
+    let begun = Instant::now();
+    let work = files.download(&path, &local, 1 << 20, &|_| {});
+    let error = tokio::time::timeout(BOUND, work)
+        .await
+        .unwrap()
+        .unwrap_err();
+    let in_time = matches!(error, SshError::TimedOut { after, .. } if after == PROGRESS);
+    assert!(in_time, "{error:?}");
+    assert!(begun.elapsed() < PROGRESS * 2, "{:?}", begun.elapsed());
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::hosts::error::Position;
 use crate::hosts::name::HostName;
+use crate::hosts::places::SSH_CONFIG;
 
 /// Why an ssh_config cannot be used, or not for one host.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,12 @@ pub enum SshConfigError {
         at: Position,
         /// Why.
         source: SyntaxProblem,
+    },
+    /// The file that is to be read in place of the user's and the system's is not there.
+    #[error("there is no {}, which {SSH_CONFIG} names", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
     },
     /// A file belongs to somebody else, or others can write it.
     #[error("bad owner or permissions on {}", path.display())]

@@ -40,7 +40,8 @@
 //! - known_hosts files and agents with relative paths are refused.
 //! - Variables and tokens in an `Include` are expanded, as by ssh(1) from OpenSSH 9.9 on; those before it take them for
 //!   parts of a file's name.
-//! - A configuration file that cannot be opened is an error, and a missing one is empty, an included one too.
+//! - A configuration file that cannot be opened is an error, and a missing one is empty, an included one too;
+//!   the one that `HANDOVER_SSH_CONFIG` names must be there.
 //! - `ServerAliveInterval 0` does not turn the keepalive off: the time of the library's own settings holds, so that a
 //!   silent link is always noticed.
 //! - `HANDOVER_SSH_CONFIG` stands for `ssh -F`, but the file's owner and permissions are checked all the same.
@@ -51,6 +52,7 @@ mod keyword;
 mod lexer;
 mod local;
 mod note;
+mod numeric;
 mod options;
 mod owner;
 mod pattern;
@@ -96,7 +98,11 @@ impl SshConfig {
         let mut files = Vec::new();
         if let Some(path) = &places.ssh_config {
             let base = places.ssh_dir();
-            files.extend(Reader::new(local, &base).read(path, true)?);
+            let file = Reader::new(local, &base).read(path, true)?;
+            if file.is_none() && places.ssh_config_is_named {
+                return Err(SshConfigError::Missing { path: path.clone() }.into());
+            }
+            files.extend(file);
         }
         if let Some(path) = &places.system_ssh_config {
             // As ssh(1): the system's own file is root's business.

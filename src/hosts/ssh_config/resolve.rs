@@ -3,7 +3,6 @@
 //! Main types: [`ResolvedHost`], what comes out, and [`Resolver`]. The configuration is gone through once, and once
 //! more where a `Match final` stands in it.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::SshConfig;
@@ -12,6 +11,7 @@ use super::error::{InvalidSshValue, SshConfigError};
 use super::keyword::find;
 use super::local::LocalMachine;
 use super::note::SshConfigNote;
+use super::numeric::canonical;
 use super::options::{Options, Placed, Proxy};
 use super::pattern::{host_line_matches, list_matches};
 use super::syntax::{Item, Setting};
@@ -34,9 +34,11 @@ const METHODS: [&str; 3] = ["publickey", "keyboard-interactive", "password"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResolvedHost {
-    /// What errors call it. A host on the way that has no name of its own is called after the host that it leads to.
+    /// What errors call it, and `handover trust` knows it by. A host on the way goes by its alias, which is a name on a
+    /// `Host` line with a `Hostname` of its own, where that leads to it by the same way; any other is called after the
+    /// host that it leads to, `NAME.jumpN`: what stands in a `ProxyJump` may be an address, which no error says.
     pub name: HostName,
-    /// The DNS name or IP address, in lower case.
+    /// The DNS name in lower case, or the IP address in the form under which ssh(1) has its host keys on record.
     pub host: String,
     /// The port, when one is configured.
     pub port: Option<u16>,
@@ -54,6 +56,23 @@ pub struct ResolvedHost {
     asked: String,
 }
 
+impl ResolvedHost {
+    /// Takes their names from the hosts on the way of which `is_taken` says that they mean another host.
+    pub(in crate::hosts) fn rename_hops(&mut self, is_taken: impl Fn(&HostName) -> bool) {
+        for (index, hop) in self.jumps.iter_mut().enumerate() {
+            if is_taken(&hop.name) {
+                hop.name = hop_name(&self.name, index);
+            }
+        }
+    }
+}
+
+/// What a hop is called that has no name of its own.
+fn hop_name(host: &HostName, index: usize) -> HostName {
+    let name = format!("{host}.jump{}", index + 1);
+    name.parse().unwrap_or_else(|_| host.clone())
+}
+
 /// Resolves one host, and the hosts on the way to it.
 pub(super) struct Resolver<'a> {
     pub(super) config: &'a SshConfig,
@@ -67,19 +86,35 @@ impl Resolver<'_> {
     pub(super) fn resolve(&self, address: &Address) -> Result<ResolvedHost, SshConfigError> {
         let mut trail = Vec::new();
         let mut host = self.with_way(address, &mut trail)?;
-        for (index, hop) in host.jumps.iter_mut().enumerate() {
-            hop.name = match self.config.literal(&hop.asked) {
-                Some(name) => name,
-                None => self.hop_name(index),
-            };
+        let names: Vec<HostName> = host
+            .jumps
+            .iter()
+            .enumerate()
+            .map(|(index, hop)| {
+                self.alias(hop, &host.jumps[..index])
+                    .unwrap_or_else(|| hop_name(self.name, index))
+            })
+            .collect();
+        for (hop, name) in host.jumps.iter_mut().zip(names) {
+            hop.name = name;
         }
         Ok(host)
     }
 
-    /// A hop's own name may be an address, which no error says.
-    fn hop_name(&self, index: usize) -> HostName {
-        let name = format!("{}.jump{}", self.name, index + 1);
-        name.parse().unwrap_or_else(|_| self.name.clone())
+    /// The alias of a hop, when there is one that means this hop by this way, `before`.
+    fn alias(&self, hop: &ResolvedHost, before: &[ResolvedHost]) -> Option<HostName> {
+        let alias = self.config.literal(&hop.asked)?;
+        if hop.host.eq_ignore_ascii_case(&hop.asked) || canonical(&hop.asked).is_some() {
+            return None;
+        }
+        let address = Address::new(&hop.asked, None, None).ok()?;
+        // One that cannot be resolved by itself cannot be asked for either.
+        let alone = self.with_way(&address, &mut Vec::new()).ok()?;
+        let same = ResolvedHost {
+            jumps: before.to_vec(),
+            ..hop.clone()
+        };
+        (alone == same).then_some(alias)
     }
 
     /// `trail`: what is being resolved, the host that was asked for first.
@@ -129,6 +164,8 @@ impl Resolver<'_> {
         let mut options = Options::new(address.user(), address.port(), proxy);
         self.pass(original_host, false, &mut options)?;
         let host = self.host_name(original_host, &options)?;
+        // After the first pass, as there: its `Match` lines saw the address as it was typed.
+        let host = canonical(&host).unwrap_or(host);
         if self.config.second_pass {
             options.final_host = Some(host.clone());
             self.pass(original_host, true, &mut options)?;
@@ -162,9 +199,9 @@ impl Resolver<'_> {
 
     /// The host name with its tokens expanded, in lower case unless it is an address.
     fn host_name(&self, original_host: &str, options: &Options) -> Result<String, SshConfigError> {
-        let lower = |name: String| match name.parse::<IpAddr>() {
-            Ok(_) => name,
-            Err(_) => name.to_ascii_lowercase(),
+        let lower = |name: String| match canonical(&name) {
+            Some(_) => name,
+            None => name.to_ascii_lowercase(),
         };
         if let Some(host) = &options.final_host {
             return Ok(host.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{
-    HostName, HostsError, IdentityAgent, Places, SshSettings, StrictHostKeyChecking,
+    HostName, Hosts, HostsError, IdentityAgent, Places, SshSettings, StrictHostKeyChecking,
 };
 use super::*;
 
@@ -264,6 +264,22 @@ fn a_missing_file_is_empty_and_an_unreadable_one_an_error() {
         SshConfig::load(&machine.places, &machine.local()),
         Err(HostsError::TooLarge { .. })
     ));
+}
+
+#[test]
+fn a_file_that_was_asked_for_by_name_must_be_there() {
+    let mut machine = Machine::new("Host box\n  Port 7\n");
+    let named = machine.path("named");
+    machine.places.ssh_config = Some(named.clone());
+    machine.places.ssh_config_is_named = true;
+    let error = Hosts::load(&machine.places).unwrap_err();
+    let told = format!(
+        "there is no {}, which HANDOVER_SSH_CONFIG names",
+        named.display()
+    );
+    assert_eq!(error.to_string(), told);
+    machine.write("named", "");
+    assert!(Hosts::load(&machine.places).is_ok());
 }
 
 #[cfg(unix)]
@@ -553,7 +569,7 @@ fn the_way_leads_through_every_hop_with_its_own_configuration() {
     assert_eq!(
         way,
         [
-            ("outer", "outer", None, Some(2200)),
+            ("asked.jump1", "outer", None, Some(2200)),
             ("gw", "gw.example", Some("jumper"), None),
             ("asked.jump3", "10.9.8.7", Some("eve"), Some(2222)),
             ("asked.jump4", "inner.box", None, None),
@@ -574,6 +590,62 @@ fn the_way_leads_through_every_hop_with_its_own_configuration() {
     }
     let first = "Host box\n  ProxyJump gw\n  ProxyCommand nc\n";
     assert_eq!(resolve(first, "box").jumps.len(), 1);
+}
+
+#[test]
+fn a_hop_goes_by_its_alias_where_that_means_it_and_by_no_address() {
+    for (config, names) in [
+        (
+            "Host gw\n  Hostname gw.example\nHost box\n  ProxyJump gw\n",
+            "gw",
+        ),
+        // What is no alias is an address, though a `Host` line has it.
+        (
+            "Host bastion.corp.example\n  User ada\nHost box\n  ProxyJump bastion.corp.example\n",
+            "asked.jump1",
+        ),
+        (
+            "Host 10.0.0.9\n  User ada\nHost box\n  ProxyJump 10.0.0.9\n",
+            "asked.jump1",
+        ),
+        (
+            "Host 10.0.0.9\n  Hostname 10.0.0.10\nHost box\n  ProxyJump 10.0.0.9\n",
+            "asked.jump1",
+        ),
+        (
+            "Host gw.example\n  Hostname %h\nHost box\n  ProxyJump gw.example\n",
+            "asked.jump1",
+        ),
+        (
+            "Host 127.1\n  User ada\nHost box\n  ProxyJump 127.1\n",
+            "asked.jump1",
+        ),
+        // By itself, b is dialled from here.
+        (
+            "Host a b\n  Hostname %h.example\nHost box\n  ProxyJump a,b\n",
+            "a asked.jump2",
+        ),
+        (
+            "Host a b\n  Hostname %h.example\nHost b\n  ProxyJump a\nHost box\n  ProxyJump a,b\n",
+            "a b",
+        ),
+        (
+            "Host a b\n  Hostname %h.example\nHost b\n  ProxyCommand nc\nHost box\n  ProxyJump a,b\n",
+            "a asked.jump2",
+        ),
+        (
+            "Host b\n  Hostname b.example\nHost box\n  ProxyJump b:2222\n",
+            "asked.jump1",
+        ),
+        (
+            "Host b\n  Hostname b.example\n  User ada\nHost box\n  ProxyJump eve@b\n",
+            "asked.jump1",
+        ),
+    ] {
+        let host = resolve(config, "box");
+        let called: Vec<&str> = host.jumps.iter().map(|hop| hop.name.as_str()).collect();
+        assert_eq!(called.join(" "), names, "{config}");
+    }
 }
 
 #[test]

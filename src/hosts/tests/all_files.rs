@@ -20,7 +20,7 @@ impl Machine {
                 "HANDOVER_CONFIG_DIR" => "config",
                 "HANDOVER_STATE_DIR" => "state",
                 "OPENCODE_CONFIG_DIR" => "opencode",
-                "HANDOVER_SSH_CONFIG" => "ssh_config",
+                "HANDOVER_SSH_CONFIG" => return Some("none".into()),
                 _ => return None,
             };
             Some(root.path().join(directory).into_os_string())

@@ -162,6 +162,7 @@ impl Login<'_> {
 
     fn noted(&mut self, label: String, offer: Offer) -> Offer {
         if let Offer::Not(outcome) = &offer {
+            self.rejected_answers += usize::from(*outcome == AttemptOutcome::Rejected);
             self.note(label, outcome.clone());
         }
         offer

@@ -55,6 +55,7 @@ pub(super) async fn authenticate(
         tried: Vec::new(),
         offered: None,
         failures: 0,
+        rejected_answers: 0,
         accepted: algorithms::public_keys(target)?,
         rsa: None,
         agent: None,
@@ -129,6 +130,8 @@ struct Login<'a> {
     offered: Option<MethodSet>,
     /// The wrong answers so far.
     failures: usize,
+    /// The person's answers that the server has rejected.
+    rejected_answers: usize,
     /// The public key algorithms that may be used.
     accepted: Vec<String>,
     /// What the server says of RSA signatures, once asked.
@@ -351,7 +354,8 @@ impl Login<'_> {
         Ok(AttemptOutcome::Rejected)
     }
 
-    /// Why the server ended the connection: a login that it has refused before is refused for good.
+    /// Why the server ended the connection: a login that it has refused before is refused for good. Where it has refused
+    /// a person's answer, it need not say so: some hang up without a word, and the person would be asked all over again.
     async fn ended(&mut self) -> SshError {
         // Whether the wait is over or not, the cause is what is known by then.
         let _ = tokio::time::timeout(CAUSE_DELAY, self.shared.closed.cancelled()).await;
@@ -359,6 +363,7 @@ impl Login<'_> {
         let said_so = match &cause {
             LostCause::Disconnected { .. } => true,
             LostCause::Protocol(error) => matches!(**error, russh::Error::NoAuthMethod),
+            LostCause::Closed => self.rejected_answers > 0,
             _ => false,
         };
         if said_so && self.failures > 0 {

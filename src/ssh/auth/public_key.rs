@@ -256,6 +256,10 @@ impl Login<'_> {
                     for _ in 0..MAX_PASSPHRASES {
                         let asked = turn.prompt().passphrase(path);
                         let Some(passphrase) = self.answered(&turn, asked).await else {
+                            // Whoever has been asked needs not be told that nobody can be.
+                            if outcome == AttemptOutcome::Encrypted {
+                                outcome = AttemptOutcome::NotAnswered;
+                            }
                             break;
                         };
                         match identity::decrypt(path, passphrase.clone()).await {

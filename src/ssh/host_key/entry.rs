@@ -2,7 +2,7 @@
 //!
 //! Main type: [`Entry`]. Invariant: parsing never fails on the whole file's behalf: a bad line is only a bad line.
 
-use russh::keys::PublicKey;
+use russh::keys::{Certificate, PublicKey};
 
 use super::pattern::Names;
 
@@ -62,11 +62,21 @@ pub(super) fn parse_line(line: &[u8]) -> Line {
     else {
         return Line::Bad;
     };
-    let (Some(names), Ok(key)) = (
-        Names::parse(names),
-        PublicKey::from_openssh(&format!("{kind} {blob}")),
-    ) else {
+    let (Some(names), Some(key)) = (Names::parse(names), parse_key(marker, kind, blob)) else {
         return Line::Bad;
     };
     Line::Entry(Box::new(Entry { marker, names, key }))
+}
+
+/// The key of a line. As for ssh(1), a revoked certificate revokes the key in it.
+fn parse_key(marker: Marker, kind: &str, blob: &str) -> Option<PublicKey> {
+    let text = format!("{kind} {blob}");
+    match PublicKey::from_openssh(&text) {
+        Ok(key) => Some(key),
+        Err(_) if marker == Marker::Revoked => {
+            let certificate = Certificate::from_openssh(&text).ok()?;
+            Some(certificate.public_key().clone().into())
+        }
+        Err(_) => None,
+    }
 }

@@ -18,7 +18,7 @@ use handover::ssh::{AgentSource, ConnectOptions, KnownHosts};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::keys::{new_key, write_key};
+use super::keys::{new_key, write_key, write_private};
 use super::machine::{DemoServer, Machine};
 use super::platform::{self, PROGRAM};
 use super::{History, Ran, Started, bounded};
@@ -57,6 +57,8 @@ impl Stage {
         }
         let key = new_key();
         write_key(&here.join(".ssh/id_ed25519"), &key);
+        // It is named, so it has to be there.
+        write_private(&here.join(".ssh/config"), "");
 
         let data = make(&here, ".local/share");
         let agent = standin::install(&here.join("bin"), program, Some(&data));
