@@ -424,10 +424,10 @@ fn ssh(error: &SshError) -> Described {
                  handover trust {host}"
             )),
         ),
-        SshError::HostKeyRefused { .. } => entry(
+        SshError::HostKeyRefused { fault, .. } => entry(
             "host_key_refused",
             HOST_KEY,
-            Some("the host shows or signs with a key that was not asked for; if nobody is in between, update its SSH server".to_owned()),
+            Some(fault.remedy().to_owned()),
         ),
         SshError::NotStrict { .. } => entry(
             "no_strict_exchange",

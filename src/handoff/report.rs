@@ -189,8 +189,8 @@ pub(crate) fn connection_failed(report: &mut Report, error: &SshError) {
              handover trust {}",
             host
         )),
-        SshError::HostKeyRefused { .. } => Some(
-            "the host shows or signs with a key that was not asked for; if nobody is in between, update its SSH server".to_owned(),
+        SshError::HostKeyRefused { fault, .. } => Some(
+            fault.remedy().to_owned(),
         ),
         SshError::NotStrict { .. } => Some(
             "update the host's SSH server, or offer it AES-GCM or AES-CTR alone with Ciphers".to_owned(),

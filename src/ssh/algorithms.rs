@@ -205,10 +205,15 @@ pub(super) fn authority_may_sign(target: &Target, signature: &Algorithm) -> bool
     names.iter().any(|name| name == signature.as_str())
 }
 
-/// Whether a key is an RSA key that is shorter than configured, or than any that ssh(1) takes.
-pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
+/// The least length in bits of an RSA key: what is configured, or the least that ssh(1) takes.
+pub(super) fn required_rsa_size(target: &Target) -> u32 {
     let configured = target.settings.required_rsa_size.unwrap_or_default();
-    let required = configured.max(LEAST_RSA_SIZE);
+    configured.max(LEAST_RSA_SIZE)
+}
+
+/// Whether a key is an RSA key that is shorter than that.
+pub(super) fn is_too_short(target: &Target, key: &KeyData) -> bool {
+    let required = required_rsa_size(target);
     key.rsa().is_some_and(|rsa| rsa.key_size() < required)
 }
 

@@ -60,7 +60,7 @@ pub struct HostKeyInfo {
 /// as for a connection.
 ///
 /// # Errors
-/// Those of dialling, [`SshError::NoAlgorithm`] for a key that is too short, [`SshError::HostKeyRefused`], and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
+/// Those of dialling, [`SshError::HostKeyRefused`], and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
 ///
 /// # Cancel safety
 /// Safe: dropping it closes the connection.

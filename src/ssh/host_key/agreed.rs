@@ -27,6 +27,13 @@ pub enum HostKeyFault {
         /// The agreed algorithm.
         agreed: String,
     },
+    /// It, or the authority of its certificate, is an RSA key that is shorter than any that ssh(1) takes, or than
+    /// `RequiredRSASize`.
+    #[error("it is an RSA key of less than {required} bits")]
+    TooShort {
+        /// The length in bits that is required.
+        required: u32,
+    },
     /// The server signed with another algorithm than was agreed.
     #[error("its signature is of the kind {used:?}, and {agreed} was agreed")]
     Signature {
@@ -35,6 +42,20 @@ pub enum HostKeyFault {
         /// The agreed algorithm.
         agreed: String,
     },
+}
+
+impl HostKeyFault {
+    /// What helps.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::TooShort { .. } => {
+                "the host needs a longer key, or one of another kind: ssh-keygen -t ed25519 -f /etc/ssh/ssh_host_ed25519_key"
+            }
+            Self::NotOffered { .. } | Self::NotAgreed { .. } | Self::Signature { .. } => {
+                "the host shows or signs with a key that was not asked for; if nobody is in between, update its SSH server"
+            }
+        }
+    }
 }
 
 /// The host key algorithms that were offered to a server.

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
 
 use super::{
-    CertificateFault, CertificateVerdict, KnownHosts, Verdict, algorithm_name, fingerprint,
+    CertificateFault, CertificateVerdict, HostKeyFault, KnownHosts, Verdict, algorithm_name,
+    fingerprint,
 };
 use crate::hosts::StrictHostKeyChecking;
 use crate::ssh::SshError;
@@ -21,7 +22,7 @@ use crate::ssh::target::Target;
 /// Refuses a key, or the authority of its certificate, that is shorter than the host's `RequiredRSASize`.
 ///
 /// # Errors
-/// [`SshError::NoAlgorithm`].
+/// [`SshError::HostKeyRefused`].
 pub(in crate::ssh) fn require_size(
     target: &Target,
     key: &PublicKey,
@@ -30,9 +31,11 @@ pub(in crate::ssh) fn require_size(
     let authority = certificate.map(Certificate::signature_key);
     let mut keys = [Some(key.key_data()), authority].into_iter().flatten();
     if keys.any(|key| algorithms::is_too_short(target, key)) {
-        return Err(SshError::NoAlgorithm {
+        return Err(SshError::HostKeyRefused {
             host: target.name.clone(),
-            keyword: "RequiredRSASize",
+            fault: HostKeyFault::TooShort {
+                required: algorithms::required_rsa_size(target),
+            },
         });
     }
     Ok(())
