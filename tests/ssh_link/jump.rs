@@ -66,7 +66,11 @@ async fn a_look_at_a_key_holds_it_to_the_size_that_a_connection_does() {
     scan_host_key(&target, &options).await.unwrap();
     target.settings.required_rsa_size = Some(16384);
     let error = scan_host_key(&target, &options).await.unwrap_err();
-    assert!(matches!(error, SshError::NoAlgorithm { .. }), "{error:?}");
+    let told = error.to_string();
+    assert!(
+        matches!(error, SshError::HostKeyRefused { .. }) && told.contains("16384"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
