@@ -575,8 +575,8 @@ fn agent(error: &crate::agent::AgentError) -> Described {
             "job_away",
             UNREACHABLE,
             Some(
-                "nothing is taken for lost; once it can be seen again the job goes on. Where all of it was removed for good: \
-                 handover prune --older-than 0s --force --forget-host HOST",
+                "nothing is taken for lost; once it can be seen again the job goes on. Where all of it was removed for \
+                 good: handover prune --older-than 0s --force --forget-host HOST",
             ),
         ),
         Agent::ExportBusy => (

@@ -10,7 +10,7 @@ use super::request::{CollectBuilder, Homecoming};
 use super::running::Reporter;
 use super::watch::{Watch, unclaimed_words};
 use super::{Client, Ending, Failure, HandoffError, Outcome, local_files, manual, remote, steer};
-use crate::agent::{Claim, Exit, JobStatus, KillReason, Phase, ProbeFor, ProbeRequest};
+use crate::agent::{Claim, Exit, ExitReason, JobStatus, KillReason, Phase, ProbeFor, ProbeRequest};
 use crate::events::{Event, Step};
 use crate::hosts::{Host, HostPath};
 use crate::job::{Evidence, JobRecord, State, evidence, now_ms};
@@ -505,8 +505,13 @@ async fn ended(
     if exit.has_result() {
         return follow.bring_back(link, &exit).await;
     }
-    // Whatever cut it, a signal to the runner too: the agent's work was done by then.
-    if exit.phase == Phase::Exporting {
+    // Whatever cut it, a signal to the runner too: the agent's work was done by then. An agent that failed without a
+    // result has made no session.
+    let failed = matches!(
+        exit.reason,
+        ExitReason::AgentFailed | ExitReason::AgentSignalled
+    );
+    if exit.phase == Phase::Exporting && !failed {
         follow.reporter.step(Step::RemoteExport, "once more").await;
         let detach = follow.reporter.detach.clone();
         let again = tokio::select! {

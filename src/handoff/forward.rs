@@ -92,7 +92,7 @@ impl Forwarding {
                 let failed = |error| tell(ForwardNews::Failed(error));
                 let lost = self.local.serve(&connection, &self.to, failed).await;
                 self.connection = None;
-                match redials.lost() {
+                match redials.lost(false) {
                     None => tell(ForwardNews::Lost(lost)),
                     Some(retry_in) => {
                         tell(ForwardNews::Waiting {

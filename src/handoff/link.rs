@@ -20,13 +20,13 @@ const FIRST_ATTEMPTS: usize = 4;
 
 /// A connection that lived for so long was a good one: the next attempt to dial comes at once.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
-/// The longest pause between two attempts to dial.
+/// The longest pause between two attempts to dial, without its jitter, which at most doubles it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Deadlines that may pass within [`TIMEOUT_WINDOW`] before one is an error.
-const FORGIVEN_TIMEOUTS: u32 = 3;
-/// See [`FORGIVEN_TIMEOUTS`].
-const TIMEOUT_WINDOW: Duration = Duration::from_secs(600);
+/// Deadlines that may pass within [`FORGIVING_WINDOW`] before one is an error, and questions without an answer.
+const FORGIVEN: u32 = 3;
+/// See [`FORGIVEN`].
+const FORGIVING_WINDOW: Duration = Duration::from_secs(600);
 /// The rest before a host is asked again that could not run a script, or did not see the job.
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -148,16 +148,19 @@ impl Redials {
         self.reached = Instant::now();
     }
 
-    /// How long the connection has lived, or did.
+    /// Whether the connection has lived long, or did.
     fn has_lived_long(&self) -> bool {
         self.reached.elapsed() >= GOOD_CONNECTION
     }
 
     /// The connection was lost: the pause before the host is dialled again. The first one in a row that did not live
-    /// long gives none; a server that lets everybody in and keeps nobody would be dialled over and over.
-    pub(super) fn lost(&mut self) -> Option<Duration> {
+    /// long gives none; a server that lets everybody in and keeps nobody would be dialled over and over. The pauses
+    /// grow for as long as nothing is done (`worked`) on any of them.
+    pub(super) fn lost(&mut self, worked: bool) -> Option<Duration> {
         if self.has_lived_long() {
             *self = Self::new();
+        } else if worked {
+            self.pauses = backoff();
         }
         self.short += 1;
         (self.short > 1).then(|| self.pause())
@@ -198,6 +201,8 @@ pub(crate) struct Link {
     pub(crate) launched: bool,
     /// Deadlines that have passed, and when the first of them did.
     timeouts: (u32, Instant),
+    /// The same for questions that the host could not answer.
+    unanswered: (u32, Instant),
 }
 
 impl Link {
@@ -218,6 +223,7 @@ impl Link {
             patience: Some(Duration::from_secs(60)),
             launched: false,
             timeouts: (0, Instant::now()),
+            unanswered: (0, Instant::now()),
         }
     }
 
@@ -293,8 +299,8 @@ impl Link {
     }
 
     /// Takes a failed attempt's error: `Ok` when the connection was lost, or files have to take another way, and the
-    /// attempt can be repeated. From the launch on a host gets a second chance, on the same connection, that had no process
-    /// left for the script, or cannot see the job just now.
+    /// attempt can be repeated. From the launch on a host gets a second chance, on the same connection, that had no
+    /// process left for the script, or cannot see the job just now.
     ///
     /// # Errors
     /// The error itself when it is of another kind.
@@ -310,7 +316,7 @@ impl Link {
             AgentError::NoAnswer { .. } | AgentError::AnswerCut | AgentError::JobAway { .. },
         ) = &error
             && self.launched
-            && self.forgive_timeout()
+            && forgive(&mut self.unanswered)
         {
             tracing::info!(cause = %error, "the host is asked again");
             tokio::time::sleep(ANSWER_PAUSE).await;
@@ -319,7 +325,7 @@ impl Link {
         let loss = match error {
             HandoffError::Ssh(cause) if cause.is_connection_loss() => cause,
             HandoffError::Ssh(cause @ SshError::TimedOut { .. })
-                if self.launched && self.forgive_timeout() =>
+                if self.launched && forgive(&mut self.timeouts) =>
             {
                 cause
             }
@@ -338,21 +344,12 @@ impl Link {
         if self.worked || self.redials.has_lived_long() {
             self.end_trouble();
         }
-        self.pause = self.redials.lost().map(|pause| (pause, loss));
+        self.pause = self.redials.lost(self.worked).map(|pause| (pause, loss));
     }
 
     fn end_trouble(&mut self) {
         self.trouble = None;
         self.pauses = 0;
-    }
-
-    /// A host that answers nothing in time, over and over, is not a bad link.
-    fn forgive_timeout(&mut self) -> bool {
-        if self.timeouts.1.elapsed() > TIMEOUT_WINDOW {
-            self.timeouts = (0, Instant::now());
-        }
-        self.timeouts.0 += 1;
-        self.timeouts.0 <= FORGIVEN_TIMEOUTS
     }
 
     /// From now on files go over an exec channel: SFTP shows another file system than the shell.
@@ -409,10 +406,11 @@ impl Link {
         loop {
             if let Some((delay, reason)) = waiting {
                 self.tell_record(true).await;
-                if self
-                    .patience
-                    .is_some_and(|patience| since.elapsed() + delay > patience)
-                {
+                let left = match self.patience {
+                    None => delay,
+                    Some(patience) => patience.saturating_sub(since.elapsed()),
+                };
+                if left.is_zero() {
                     // Whoever tries again begins anew.
                     self.end_trouble();
                     return Err(HandoffError::Unreachable {
@@ -421,6 +419,8 @@ impl Link {
                         source: reason,
                     });
                 }
+                // The last attempt comes when the patience ends.
+                let delay = delay.min(left);
                 self.pauses += 1;
                 let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 self.reporter
@@ -444,6 +444,15 @@ impl Link {
     }
 }
 
+/// Whether one more of a kind of failure is forgiven: a host that gives no answer, over and over, is not a bad link.
+fn forgive((count, since): &mut (u32, Instant)) -> bool {
+    if since.elapsed() > FORGIVING_WINDOW {
+        (*count, *since) = (0, Instant::now());
+    }
+    *count += 1;
+    *count <= FORGIVEN
+}
+
 /// Whether a host that was reached before may be reached again: never after a rejected key, a changed host key, or a
 /// login that was not answered in time, for which somebody may have been asked.
 pub(crate) fn is_passing(error: &SshError) -> bool {
@@ -452,7 +461,7 @@ pub(crate) fn is_passing(error: &SshError) -> bool {
         || matches!(error.unshared(), SshError::Resolve { .. })
 }
 
-/// Delays between attempts: jittered, from a quarter of a second to a quarter of a minute, without end.
+/// Delays between attempts: jittered, from a quarter of a second to [`LONGEST_PAUSE`], without end.
 fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()

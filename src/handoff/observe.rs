@@ -421,18 +421,21 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
                 return give_up(records, error, &tell).await;
             }
         };
-        pause = RETRY.0;
         let mut rest = Vec::new();
         let mut interval = RETRY.1;
         let mut jobs = observed.into_iter();
         while let Some(mut job) = jobs.next() {
             let before = job.record.clone();
             let (error, lost) = match job.look(&client, &live).await {
-                Ok(()) => (None, false),
+                Ok(()) => {
+                    // A connection alone is nothing yet.
+                    pause = RETRY.0;
+                    (None, false)
+                }
                 Err(error) => match link.recover(error).await {
                     Ok(()) => (None, true),
                     // What cannot be seen there may be seen again.
-                    Err(error) if is_away(&error) => {
+                    Err(error @ HandoffError::Agent(AgentError::JobAway { .. })) => {
                         tracing::info!(%error, job = %job.record.id, "it was not seen");
                         (job.not_reached(&client).await.err(), false)
                     }
@@ -453,7 +456,7 @@ async fn watch_host(client: Client, jobs: Vec<JobRecord>, tell: mpsc::Sender<Job
                 rest.push(job);
             }
             if lost {
-                // The connection is dead for the others too, and each would count as another loss.
+                // The others would meet the same, and each would count as another loss.
                 rest.extend(jobs.by_ref());
                 interval = Duration::ZERO;
             }

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::lock::JobLock;
 use super::running::Reporter;
 use super::{Client, HandoffError, local_files, remote};
-use crate::agent::RemoveAnswer;
+use crate::agent::{AgentError, RemoveAnswer};
 use crate::hosts::{Host, HostName};
 use crate::job::{JobId, JobRecord, State, now_ms};
 use crate::ssh::RemotePath;
@@ -157,6 +157,7 @@ impl PruneBuilder {
     ) -> (HostName, Vec<Pruned>, Option<HandoffError>) {
         let mut jobs = Vec::new();
         let mut stopped = None;
+        let mut away = None;
         let mut link = None;
         let host = self.client.host(name.as_str());
         for record in records {
@@ -168,6 +169,11 @@ impl PruneBuilder {
             };
             let done = match self.one(reachable, &mut link, record).await {
                 Ok(done) => done,
+                // It says nothing of the next job.
+                Err(error @ HandoffError::Agent(AgentError::JobAway { .. })) => {
+                    away.get_or_insert(error);
+                    PruneDone::KeptHost
+                }
                 Err(error) => {
                     stopped.get_or_insert(error);
                     PruneDone::KeptHost
@@ -184,7 +190,8 @@ impl PruneBuilder {
             link.close();
         }
         let needed = jobs.iter().any(|job| job.done == PruneDone::KeptHost);
-        let error = stopped.or_else(|| host.err().filter(|_| needed));
+        let error = stopped.or(away);
+        let error = error.or_else(|| host.err().filter(|_| needed));
         (name, jobs, error)
     }
 

@@ -116,8 +116,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     rename(&file, path)
 }
 
-/// Renames a file, over what has that name. Where another program keeps that from being done, it is tried again for a few
-/// seconds.
+/// Renames a file, over what has that name. Where another program keeps that from being done, it is tried again for a
+/// few seconds.
 ///
 /// # Errors
 /// Whatever the file system answers.
@@ -125,8 +125,8 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| std::fs::rename(from, to))
 }
 
-/// Opens a file that is there, to be read and written anew. One that another program has for itself alone is waited for,
-/// for a few seconds.
+/// Opens a file that is there, to be read and written anew. One that another program has for itself alone is waited
+/// for, for a few seconds.
 ///
 /// # Errors
 /// Whatever the file system answers.

@@ -1,7 +1,8 @@
 //! Which algorithms are offered, in which order, and which of those agreed upon are refused all the same.
 //!
-//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered, whatever is configured (and what was
-//! not agreed is not accepted: see `host_key::agreed`); a configured list that leaves nothing is an error and never the default list.
+//! Main function: [`preferred`]. Invariant: a signature over SHA-1 is never offered, whatever is configured (and what
+//! was not agreed is not accepted: see `host_key::agreed`); a configured list that leaves nothing is an error and never
+//! the default list.
 
 use std::borrow::Cow;
 

@@ -60,7 +60,8 @@ pub struct HostKeyInfo {
 /// as for a connection.
 ///
 /// # Errors
-/// Those of dialling, [`SshError::HostKeyRefused`], and [`SshError::KnownHosts`]. A changed or revoked key is no error here: it is in the verdict.
+/// Those of dialling, [`SshError::HostKeyRefused`], and [`SshError::KnownHosts`]. A changed or revoked key is no error
+/// here: it is in the verdict. The algorithm of the server's signature is not looked at; a connection does that.
 ///
 /// # Cancel safety
 /// Safe: dropping it closes the connection.

@@ -1,9 +1,10 @@
 //! What this side does when the server speaks first.
 //!
 //! Main type: [`ClientHandler`]. Invariant: only a key that was judged good gets past the first key exchange, and no
-//! channel that the server opens is ever accepted. The signature of the exchange is judged by who dials, since the library
-//! shows it afterwards. The library shows the key of the first exchange alone: later ones
-//! happen inside what that one has encrypted, so nobody but the server that was judged can answer them.
+//! channel that the server opens is ever accepted. The algorithm of the exchange's signature is judged by who dials,
+//! before anything else is sent, since the library shows it afterwards: by then a person may have been asked about the
+//! key. The library shows the key of the first exchange alone: later ones happen inside what that one has encrypted, so
+//! nobody but the server that was judged can answer them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -220,7 +221,7 @@ impl Handler for ClientHandler {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
-        // First of all: nobody is asked about such a key.
+        // First of all: nobody is asked about a key of such a kind.
         self.algorithms
             .check(offered)
             .map_err(HandlerError::Refused)?;

@@ -585,7 +585,7 @@ async fn a_log_that_is_longer_than_what_is_counted_is_said_to_be() {
         let ran = stage.run(&arguments).await.exits(0);
         let job = ran.document()["job"].as_str().unwrap().to_owned();
         let directory = stage.job_directories().remove(0);
-        // Before the job ends: nobody counts a log a second time.
+        // Before the job ends and is counted.
         let mut log = std::fs::File::options()
             .append(true)
             .open(directory.join("events.ndjson"))

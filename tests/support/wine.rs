@@ -196,8 +196,8 @@ impl Windows {
         finish(command, None, self.root.path())
     }
 
-    /// A command that runs `handover.exe` to its end, by console.exe, which knows the exit code also where Wine fails in
-    /// the end.
+    /// A command that runs `handover.exe` to its end, by console.exe, which knows the exit code also where Wine fails
+    /// in the end.
     fn whole(&self, arguments: &[&str]) -> Command {
         self.command(&self.installed("console.exe"), &self.words(arguments))
     }

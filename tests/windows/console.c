@@ -6,9 +6,9 @@
    console's host hands it on: a thread at CtrlRoutine. (Wine 8 knows no event but Ctrl-C in GenerateConsoleCtrlEvent, nor
    has its console one for the end of a terminal.) It can be a word too: `none`; or `old`, for a console that refuses every
    change of its mode, as one that knows no escape sequences refuses to act on them.
-   When the program has ended, what the console shows goes into the file SCREEN, in UTF-8, one line a row, unless that is
-   `-`; and this one ends as the program has ended. (Wine 8 can end by a signal of its own while a program with threads
-   exits. Whoever is not one of Wine's loses the exit code then, and this one does not.)
+   When the program has ended, what the console shows goes into the file SCREEN, in UTF-8, one line a row, unless that
+   is `-`; and this one ends as the program has ended. (Wine 8 can end by a signal of its own while a program with
+   threads exits. Whoever is not one of Wine's loses the exit code then, and this one does not.)
    https://learn.microsoft.com/en-us/windows/console/handlerroutine */
 #include <stdio.h>
 #include <stdlib.h>

@@ -178,8 +178,8 @@ fn ctrl_c_before_the_launch_calls_the_handoff_off() -> Result<()> {
     grown(&before, &windows.export(&session)?).map(drop)
 }
 
-/// Wine hands Ctrl-C to the processes of every console, where Windows hands it to those of one: so it is counted how many
-/// share the agent's, and the event goes to handover.exe alone.
+/// Wine hands Ctrl-C to the processes of every console, where Windows hands it to those of one: so it is counted how
+/// many share the agent's, and the event goes to handover.exe alone.
 #[test]
 #[ignore = "needs Wine and the Windows build: tests/run --tier windows"]
 fn an_import_is_not_interrupted_and_its_agent_shares_no_console_with_us() -> Result<()> {

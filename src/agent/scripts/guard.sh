@@ -24,6 +24,13 @@ ho_guarded_lives() {
   if [ -n "$2" ]; then [ "$(ho_process_start "$1")" = "$2" ]; fi
 }
 
+# Several may come at the same time, and none may take another's file for a disk that is full.
+ho_note_guard() {
+  printf '%s\n' "$ho_me" 2>/dev/null >"guard.$$.part" && mv -f "guard.$$.part" guard && return
+  rm -f "guard.$$.part"
+  return 1
+}
+
 # Whether another guard is noted by now, and lives: of two that came at the same time one stays.
 ho_is_replaced() {
   ho_noted=
@@ -48,9 +55,9 @@ ho_main_guard() {
   esac
   ho_know_me
   # A substitute that cannot be noted would be followed by another one with every look.
-  if ! ho_put guard "$ho_me" 2>/dev/null && [ -n "${5:-}" ]; then
-    rm -f guard.part reserve
-    ho_put guard "$ho_me" 2>/dev/null || exit 1
+  if ! ho_note_guard && [ -n "${5:-}" ]; then
+    rm -f reserve
+    ho_note_guard || exit 1
   fi
   ho_missed=0
   while [ -f started ] && ! ho_is_replaced; do
@@ -98,8 +105,9 @@ ho_main_guard() {
   exit 0
 }
 
-# A runner that waits for its agent lives on where no process can be started for a moment, and its guard does not: another
-# one is sent then, which knows for how long the job has run. One that has not noted itself yet is given half a minute.
+# A runner that waits for its agent lives on where no process can be started for a moment, and its guard does not:
+# another one is sent then, which knows by the clock for how long the job has run. One that has not noted itself yet is
+# given half a minute.
 ho_send_guard() {
   [ ! -f exit ] || return 0
   ho_judge started
@@ -119,7 +127,10 @@ ho_send_guard() {
     *) return ;;
   esac
   if [ "$ho_ran" -lt 0 ]; then ho_ran=0; fi
-  ho_detach guard "$ho_runner" "$ho_runner_start" "$ho_ran" '' again
+  ho_cut=
+  # The guard before it has ended the family.
+  if [ -e kill ] && [ "$(cat phase 2>/dev/null)" = exporting ]; then ho_cut=$((ho_ran + 60)); fi
+  ho_detach guard "$ho_runner" "$ho_runner_start" "$ho_ran" "$ho_cut" again
 }
 
 # The guard in the place of a runner that is gone.

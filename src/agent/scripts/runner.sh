@@ -183,8 +183,11 @@ ho_serve_inbox() {
         case $ho_code in
           126 | 127) return ;;
         esac
-        # Read is read: it must not be run again.
-        mv -f "$ho_message" "$ho_message.done" || rm -f "$ho_message" || return
+        # Read is read: it must not be run again, nor given again by who asks whether it was.
+        mv -f "$ho_message" "$ho_message.done" || {
+          mkdir -p delivered && : >"delivered/${ho_message##*/}.done"
+          rm -f "$ho_message" || return
+        }
       done
       mkdir -p delivered
       for ho_file in "$ho_taken"/*.done; do

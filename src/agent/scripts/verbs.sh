@@ -38,8 +38,8 @@ ho_take_export() {
 }
 
 # A result that could not be written is asked for again, when there is room. Whoever asked may be gone before it is
-# there: it is made all the same, and the next one who asks waits for it. One of which nothing comes for so many seconds is
-# given up, so that it holds nobody else up.
+# there: it is made all the same, and the next one who asks waits for it. One of which nothing comes for so many seconds
+# is given up, so that it holds nobody else up.
 ho_main_export() {
   ho_bound=$1
   case $ho_bound in
@@ -79,6 +79,7 @@ ho_main_export() {
     case $(sed -n 's/^reason=//p' exit) in
       killed | max-time | stalled | looping) ho_reason=$(ho_kill_reason) ;;
       runner-died) ho_reason=runner-died ;;
+      stopped) ho_reason=stopped ;;
     esac
     if ho_write_exit "$ho_reason"; then
       ho_say_export

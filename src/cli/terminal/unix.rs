@@ -52,8 +52,8 @@ pub(super) fn input() -> io::Result<Input> {
     reopened(stdin.as_fd()).or_else(|_| stdin.as_fd().try_clone_to_owned())
 }
 
-/// The terminal in a description of its own that waits for nothing: where another program takes the line that was there,
-/// reading it says so, and everybody else's reads still wait.
+/// The terminal in a description of its own that waits for nothing: where another program takes the line that was
+/// there, reading it says so, and everybody else's reads still wait.
 pub(super) fn reopened(terminal: BorrowedFd<'_>) -> io::Result<Input> {
     let name = ttyname(terminal, Vec::new())?;
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

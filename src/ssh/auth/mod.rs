@@ -354,8 +354,9 @@ impl Login<'_> {
         Ok(AttemptOutcome::Rejected)
     }
 
-    /// Why the server ended the connection: a login that it has refused before is refused for good. Where it has refused
-    /// a person's answer, it need not say so: some hang up without a word, and the person would be asked all over again.
+    /// Why the server ended the connection: a login that it has refused before is refused for good. Where it has
+    /// refused a person's answer, it need not say so: some hang up without a word, and the person would be asked all
+    /// over again.
     async fn ended(&mut self) -> SshError {
         // Whether the wait is over or not, the cause is what is known by then.
         let _ = tokio::time::timeout(CAUSE_DELAY, self.shared.closed.cancelled()).await;

@@ -27,10 +27,15 @@ pub enum HostKeyFault {
         /// The agreed algorithm.
         agreed: String,
     },
-    /// It, or the authority of its certificate, is an RSA key that is shorter than any that ssh(1) takes, or than
-    /// `RequiredRSASize`.
+    /// It is an RSA key that is shorter than any that ssh(1) takes, or than `RequiredRSASize`.
     #[error("it is an RSA key of less than {required} bits")]
     TooShort {
+        /// The length in bits that is required.
+        required: u32,
+    },
+    /// The authority of its certificate is such a key.
+    #[error("the authority of its certificate is an RSA key of less than {required} bits")]
+    AuthorityTooShort {
         /// The length in bits that is required.
         required: u32,
     },
@@ -49,10 +54,15 @@ impl HostKeyFault {
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::TooShort { .. } => {
-                "the host needs a longer key, or one of another kind: ssh-keygen -t ed25519 -f /etc/ssh/ssh_host_ed25519_key"
+                "the host needs a longer key, or one of another kind: \
+                 ssh-keygen -t ed25519 -f /etc/ssh/ssh_host_ed25519_key"
+            }
+            Self::AuthorityTooShort { .. } => {
+                "the host needs a certificate of a longer authority's key, or of one of another kind"
             }
             Self::NotOffered { .. } | Self::NotAgreed { .. } | Self::Signature { .. } => {
-                "the host shows or signs with a key that was not asked for; if nobody is in between, update its SSH server"
+                "the host shows or signs with a key that was not asked for; if nobody is in between, update its SSH \
+                 server"
             }
         }
     }

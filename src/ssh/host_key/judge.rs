@@ -28,17 +28,19 @@ pub(in crate::ssh) fn require_size(
     key: &PublicKey,
     certificate: Option<&Certificate>,
 ) -> Result<(), SshError> {
-    let authority = certificate.map(Certificate::signature_key);
-    let mut keys = [Some(key.key_data()), authority].into_iter().flatten();
-    if keys.any(|key| algorithms::is_too_short(target, key)) {
-        return Err(SshError::HostKeyRefused {
-            host: target.name.clone(),
-            fault: HostKeyFault::TooShort {
-                required: algorithms::required_rsa_size(target),
-            },
-        });
-    }
-    Ok(())
+    let is_short = |key| algorithms::is_too_short(target, key);
+    let required = algorithms::required_rsa_size(target);
+    let fault = if is_short(key.key_data()) {
+        HostKeyFault::TooShort { required }
+    } else if certificate.is_some_and(|certificate| is_short(certificate.signature_key())) {
+        HostKeyFault::AuthorityTooShort { required }
+    } else {
+        return Ok(());
+    };
+    Err(SshError::HostKeyRefused {
+        host: target.name.clone(),
+        fault,
+    })
 }
 
 /// What is on record about a certificate, and whether its authority may sign with that algorithm
