@@ -189,13 +189,14 @@ fn files_go_by_exec_where_sftp_shows_another_tree_than_the_shell() -> Result<()>
     seat.client
         .run(&seat.project(), &["collect", job, "--merge", "--json"])?
         .expect_code(0)?;
+    let message = "RULE await fail-now\nRULE exit 7";
     let sent = seat
-        .send(&session, &["--one-way", "--message", "RULE exit 7"])?
+        .send(&session, &["--one-way", "--message", message])?
         .expect_code(0)?
         .last()?;
     let job = sent["job"].as_str().context("no job")?;
     seat.inside(&format!(
-        "cd .local/state/handover/jobs/{job} && until [ -e exit ]; do sleep 0.1; done"
+        "touch fail-now && cd .local/state/handover/jobs/{job} && until [ -e exit ]; do sleep 0.1; done && rm ~/fail-now"
     ))?;
     round_trip(&seat, &session, &[])?;
     let jail = seat.inside("find /srv/jail/home -mindepth 2")?;
