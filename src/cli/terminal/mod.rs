@@ -12,6 +12,7 @@ mod windows;
 use std::future::pending;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -30,6 +31,9 @@ pub(crate) enum Echo {
     /// It is a secret.
     Hidden,
 }
+
+/// How long a verb that listens for interrupts may take to give up what asked.
+const GIVING_UP: Duration = Duration::from_secs(2);
 
 /// The process has one.
 static TERMINAL: Terminal = Terminal::new(|text| {
@@ -57,6 +61,8 @@ pub(crate) async fn ask(question: &str, echo: Echo) -> io::Result<Zeroizing<Stri
                 // The program is ending.
                 pending::<()>().await;
             }
+            // Whoever listens gives up what asked, and that is to be told, not a question without an answer.
+            tokio::time::sleep(GIVING_UP).await;
             Err(io::ErrorKind::Interrupted.into())
         }
     }
@@ -192,7 +198,6 @@ mod tests {
     use std::fs::{File, OpenOptions};
     use std::io::Read as _;
     use std::os::fd::{AsFd as _, OwnedFd};
-    use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
