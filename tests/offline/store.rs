@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::jobs::{at_work, send};
 use crate::returns::ended_job;
-use crate::support::{BOX, Stage, entries, grown, until};
+use crate::support::{BOX, Stage, announced, entries, grown, until};
 
 fn store_file(stage: &Stage) -> std::path::PathBuf {
     stage.options().places.store_file()
@@ -488,8 +488,7 @@ async fn a_session_that_is_not_back_yet_is_announced_as_done_and_one_that_is_fol
     stage.run(&["jobs"]).await.exits(0);
     let told = entries(&out);
     assert_eq!(told.len(), 1);
-    let told: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&told[0]).unwrap()).unwrap();
+    let told = announced(&told[0]);
     assert_eq!(
         (told["id"].as_str(), told["state"].as_str()),
         (Some(job.as_str()), Some("completed"))

@@ -3,7 +3,7 @@
 use handover::job::State;
 use serde_json::Value;
 
-use crate::support::{Stage, bounded, until};
+use crate::support::{Stage, announced, bounded, until};
 
 pub(crate) async fn spawn(stage: &Stage, arguments: &[&str]) -> String {
     let mut all = vec!["run", "box", "--json"];
@@ -271,7 +271,7 @@ async fn an_end_is_announced_once_whoever_finds_it() {
     .await;
     let files: Vec<_> = std::fs::read_dir(&out).unwrap().flatten().collect();
     assert_eq!(files.len(), 1);
-    let told: Value = serde_json::from_slice(&std::fs::read(files[0].path()).unwrap()).unwrap();
+    let told = announced(&files[0].path());
     assert_eq!(
         (told["id"].as_str(), told["state"].as_str()),
         (Some(job.as_str()), Some("completed"))

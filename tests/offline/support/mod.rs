@@ -22,4 +22,4 @@ pub(crate) use keys::{new_key, write_private};
 pub(crate) use machine::Machine;
 pub(crate) use platform::failing_program;
 pub(crate) use program::{Ran, Started, bounded};
-pub(crate) use stage::{BOX, Stage, entries, until, walk};
+pub(crate) use stage::{BOX, Stage, announced, entries, until, walk};

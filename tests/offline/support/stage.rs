@@ -361,6 +361,13 @@ pub(crate) fn entries(directory: &Path) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
+/// What the program of [`Stage::announces`] was told.
+pub(crate) fn announced(file: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(file).unwrap();
+    // Into a file too, the `more` of Wine 8 writes the ends of its pages, of some 1700 characters each.
+    serde_json::from_str(&text.replace("-- More... --\n", "")).unwrap()
+}
+
 /// Looks at everything below a directory, links not followed. What vanishes meanwhile is left out.
 pub(crate) fn walk(directory: &Path, look: &mut impl FnMut(&Path)) {
     for path in entries(directory) {
