@@ -479,6 +479,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pauses_grow_until_a_connection_was_of_use() {
+        let mut redials = Redials::new();
+        redials.reached();
+        assert_eq!(redials.lost(false), None, "the first loss costs nothing");
+        let grown = (0..5).filter_map(|_| redials.lost(false)).last().unwrap();
+        assert!(grown >= Duration::from_secs(4), "{grown:?}");
+        let begun = redials.lost(true).unwrap();
+        assert!(begun <= Duration::from_millis(500), "{begun:?}");
+    }
+
+    #[test]
     fn a_login_that_was_not_answered_in_time_is_not_begun_again_by_itself() {
         let timed_out = |what| SshError::TimedOut {
             host: "box".parse().unwrap(),

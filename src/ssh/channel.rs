@@ -181,6 +181,7 @@ where
     let opening = open(connection.clone());
     let work = async move {
         if let Err(Ok(unwanted)) = give.send(opening.await) {
+            // It cannot be asked for twice: where this fails the connection is gone.
             let _ = unwanted.close().await;
         }
     };
@@ -273,6 +274,7 @@ impl Drop for SessionChannel {
         let work = async move {
             // Draining goes on until the server confirms: one unread channel would stop the whole connection.
             let close = async {
+                // It fails where the connection is gone, and reading ends with that.
                 let _ = write.close().await;
                 while let Some(message) = read.wait().await {
                     if matches!(message, ChannelMsg::Close) {
@@ -280,6 +282,7 @@ impl Drop for SessionChannel {
                     }
                 }
             };
+            // A server that does not confirm in that time keeps no slot here.
             let _ = tokio::time::timeout(CLOSE_GRACE, close).await;
             drop(slot);
         };

@@ -289,6 +289,8 @@ async fn an_export_that_a_signal_to_the_runner_has_cut_is_made_again() {
     let outcome = stage.collect(&job).await.unwrap();
     assert_eq!(outcome.ending, Ending::Completed);
     assert_eq!(grown(&before, &stage.history_here())[1].text(), "worked");
+    // The session is back, and the job is what it was: one that was stopped.
+    assert_eq!(stage.jobs().await[0].state, State::Failed);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::jobs::at_work;
 use crate::proxy::Cut;
 use crate::returns::ended_job;
-use crate::support::{Stage, entries, grown};
+use crate::support::{BOX, Stage, entries, grown, until};
 
 async fn pruned(stage: &Stage, more: &[&str]) -> Value {
     let mut arguments = vec!["prune", "--older-than", "0s", "--json"];
@@ -51,6 +51,40 @@ async fn a_job_that_is_back_leaves_only_its_record_and_that_goes_when_it_is_old(
     assert_eq!(pruned(&stage, &[]).await[0]["done"], "removed");
     assert_eq!(stage.jobs().await.len(), 0);
     grown(&before, &stage.history_here());
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_seen_keeps_no_other_one() {
+    let stage = Stage::new().await;
+    let (unseen, directory) = ended_job(&stage).await;
+    stage.run(&["collect", &unseen]).await.exits(0);
+    assert!(!directory.exists(), "it is tidied up");
+    let failing = "RULE exit 7";
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let job = stage.run(&["run", BOX, "--json", failing]).await.document();
+        let job = job["job"].as_str().or(job["error"]["job"].as_str());
+        jobs.push(job.unwrap().to_owned());
+    }
+    let place = |job: &String| directory.with_file_name(job);
+    for job in &jobs {
+        until("the end", || place(job).join("exit").exists()).await;
+    }
+    stage.run(&["sync"]).await.exits(0);
+    // The newest is looked at first.
+    std::fs::rename(place(&jobs[1]), directory.with_file_name("elsewhere")).unwrap();
+    std::fs::write(place(&jobs[1]), "").unwrap();
+    let arguments = ["prune", "--older-than", "0s", "--json", "--force"];
+    let pruned = stage.run(&arguments).await.document()["jobs"].clone();
+    let done = |job: &String| {
+        let jobs = pruned.as_array().unwrap();
+        let of = jobs.iter().find(|pruned| pruned["job"] == job.as_str());
+        of.unwrap()["done"].clone()
+    };
+    assert_eq!(
+        (done(&jobs[0]), done(&jobs[1])),
+        ("removed".into(), "kept_host".into())
+    );
 }
 
 #[tokio::test]

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use handover::ssh::{AgentSource, ConnectOptions, Connection, ExecOptions, SshError, Target};
-use russh::server::{
-    Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
-};
+use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -43,14 +41,6 @@ struct Silent {
 
 impl Handler for Silent {
     type Error = russh::Error;
-
-    async fn auth_publickey_offered(
-        &mut self,
-        _user: &str,
-        _offer: PublicKeyOffer<'_>,
-    ) -> Result<Auth, Self::Error> {
-        Ok(Auth::Accept)
-    }
 
     async fn auth_publickey(
         &mut self,

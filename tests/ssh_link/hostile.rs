@@ -15,8 +15,7 @@ use proptest::prelude::{Strategy as _, any};
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use russh::server::{
-    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, PublicKeyOffer, Session,
-    VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId};
 use tempfile::TempDir;
@@ -181,14 +180,6 @@ async fn open_unasked(handle: Handle, unasked: Arc<Mutex<Vec<bool>>>) {
 
 impl Handler for Hostile {
     type Error = russh::Error;
-
-    async fn auth_publickey_offered(
-        &mut self,
-        _user: &str,
-        _offer: PublicKeyOffer<'_>,
-    ) -> Result<Auth, Self::Error> {
-        Ok(Auth::Accept)
-    }
 
     async fn auth_publickey(
         &mut self,

@@ -14,7 +14,7 @@ use handover::ssh::{
 };
 use russh::MethodSet;
 use russh::keys::ssh_key::LineEnding;
-use russh::server::{Auth, Config, Handler, PublicKeyOffer, VerifiedPublicKey};
+use russh::server::{Auth, Config, Handler, VerifiedPublicKey};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -30,14 +30,6 @@ struct Curt {
 
 impl Handler for Curt {
     type Error = russh::Error;
-
-    async fn auth_publickey_offered(
-        &mut self,
-        _user: &str,
-        _offer: PublicKeyOffer<'_>,
-    ) -> Result<Auth, Self::Error> {
-        Ok(Auth::Accept)
-    }
 
     async fn auth_publickey(
         &mut self,

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handover::ssh::{AgentSource, ConnectOptions, Connection, Files as _, SshError, Target};
-use russh::server::{
-    Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
-};
+use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -28,14 +26,6 @@ struct Shut {
 
 impl Handler for Shut {
     type Error = russh::Error;
-
-    async fn auth_publickey_offered(
-        &mut self,
-        _user: &str,
-        _offer: PublicKeyOffer<'_>,
-    ) -> Result<Auth, Self::Error> {
-        Ok(Auth::Accept)
-    }
 
     async fn auth_publickey(
         &mut self,
